@@ -1,0 +1,4 @@
+//! What callers have registered.
+
+pub mod feedback;
+pub mod preload;

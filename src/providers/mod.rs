@@ -1,0 +1,4 @@
+//! The push services.
+
+pub mod apns;
+pub mod gcm;

@@ -1,0 +1,1 @@
+//! A fake APNs and a fake GCM endpoint.

@@ -1,0 +1,12 @@
+//! All tests on the wire, in one binary; the modules mirror `src/`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    unreachable_pub,
+    missing_docs,
+    reason = "a test that cannot go on panics, and may block or spawn where it stands"
+)]
+
+mod support;
