@@ -54,7 +54,7 @@ impl Default for Settings {
 pub enum Mode {
     /// Apple's sandbox, for builds signed for development.
     Development,
-    /// The App Store, TestFlight and ad hoc builds.
+    /// The App Store, `TestFlight` and ad hoc builds.
     #[default]
     Production,
 }
