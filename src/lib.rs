@@ -23,3 +23,4 @@ pub mod providers;
 pub mod secret;
 pub mod simulator;
 pub mod telemetry;
+pub mod transport;

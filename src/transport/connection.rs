@@ -1,0 +1,351 @@
+//! One connection: how it is made, and what is known of it while it lives.
+//!
+//! ```text
+//! dial: name → TCP → TLS → HTTP/2 → PING ──PONG──► Active ──GOAWAY, age, retired──► Draining
+//!                                    (the gate)      │                                │
+//!                                                    └──── dead, broken ──► gone ◄────┘
+//! ```
+//! A connection is put in service when its first PING is answered: the peer's SETTINGS come before
+//! the PONG, so its stream limit is known, and under TLS 1.3 so is its verdict on our certificate
+//! (RFC 8446 §4.4.2.4: the alert arrives after the handshake).
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::AbortHandle;
+use h2::client::{Connection, SendRequest};
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_openssl::SslStream;
+
+use super::error::{Error, Refusal, certificate_alert, describe, goaway_reason};
+use super::pool::ConnectionId;
+use super::tls::{Endpoint, Identity, Trust};
+
+/// What one TCP attempt may take while other addresses are left to try.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The driver of a connection, as `h2` has it.
+pub(super) type Driver = Connection<Tap, Bytes>;
+
+/// A connection that is through the gate.
+pub(super) struct Fresh {
+    pub(super) send: SendRequest<Bytes>,
+    pub(super) driver: Driver,
+    pub(super) ping: PingPong,
+    pub(super) seen: Arc<Seen>,
+}
+
+/// What the byte stream below `h2` saw.
+#[derive(Debug)]
+pub(super) struct Seen {
+    start: Instant,
+    /// Milliseconds after `start` at which bytes were last read.
+    last_read: AtomicU64,
+    /// OpenSSL's reason code of the error that ended it, 0 for none.
+    tls_error: AtomicI32,
+}
+
+impl Seen {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self { start, last_read: AtomicU64::new(0), tls_error: AtomicI32::new(0) }
+    }
+
+    pub(super) fn last_read(&self) -> Instant {
+        self.start + Duration::from_millis(self.last_read.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn alert(&self) -> Option<&'static str> {
+        certificate_alert(self.tls_error.load(Ordering::Relaxed))
+    }
+
+    fn note_read(&self) {
+        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_read.store(millis, Ordering::Relaxed);
+    }
+
+    fn note_error(&self, error: &io::Error) {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<openssl::ssl::Error>());
+        if let Some(code) = inner.and_then(tls_reason_code) {
+            self.tls_error.store(code, Ordering::Relaxed);
+        }
+    }
+}
+
+fn tls_reason_code(error: &openssl::ssl::Error) -> Option<i32> {
+    Some(error.ssl_error()?.errors().first()?.reason_code())
+}
+
+/// The byte stream below `h2`, which forgets the cause of an I/O error and the time of a read.
+pub(super) struct Tap {
+    stream: SslStream<TcpStream>,
+    seen: Arc<Seen>,
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        match &result {
+            Poll::Ready(Ok(())) => self.seen.note_read(),
+            Poll::Ready(Err(error)) => self.seen.note_error(error),
+            Poll::Pending => {}
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Err(error)) = &result {
+            self.seen.note_error(error);
+        }
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Makes a connection and brings it through the gate, within `limit` in all.
+pub(super) async fn dial(
+    endpoint: Endpoint,
+    trust: Trust,
+    identity: Option<Arc<Identity>>,
+    limit: Duration,
+) -> Result<Fresh, Error> {
+    let at = format!("{}:{}", endpoint.host, endpoint.port);
+    let attempt = async {
+        let stream = tcp(&endpoint, limit).await?;
+        let stream = tls(&endpoint, &trust, identity.as_deref(), stream).await?;
+        gate(stream).await
+    };
+    match timeout(limit, attempt).await {
+        Ok(Ok(fresh)) => Ok(fresh),
+        Ok(Err((detail, refusal))) => {
+            Err(Error::Connect { detail: format!("{at}: {detail}"), refusal })
+        }
+        Err(_) => {
+            let detail = format!("{at}: not connected within {limit:?}");
+            Err(Error::Connect { detail, refusal: None })
+        }
+    }
+}
+
+/// What went wrong, for people, and the peer's own word.
+type Trouble = (String, Option<Refusal>);
+
+/// The name is looked up afresh for each connection and one of its addresses taken at random, as
+/// Apple asks ("Sending notification requests to APNs", Follow best practices while sending push
+/// notifications).
+async fn tcp(endpoint: &Endpoint, limit: Duration) -> Result<TcpStream, Trouble> {
+    let looked_up = tokio::net::lookup_host((&*endpoint.host, endpoint.port)).await;
+    let addresses: Vec<SocketAddr> = match looked_up {
+        Ok(addresses) => mixed(addresses.collect()),
+        Err(error) => return Err((format!("the name was not found: {error}"), None)),
+    };
+    let until = Instant::now() + limit;
+    let mut trouble = "the name has no address".to_owned();
+    for (tried, address) in addresses.iter().enumerate() {
+        let last = tried + 1 == addresses.len();
+        let patience = if last { until } else { until.min(Instant::now() + ADDRESS_TIMEOUT) };
+        match timeout_at(patience, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => trouble = format!("{address}: {error}"),
+            Err(_) => trouble = format!("{address}: no answer"),
+        }
+    }
+    Err((trouble, None))
+}
+
+/// Random order with the address families in turn, so that a family that leads nowhere costs one
+/// attempt (RFC 8305 §4).
+fn mixed(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    for place in (1..addresses.len()).rev() {
+        addresses.swap(place, random_below(place + 1));
+    }
+    let (mut six, mut four): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6());
+    let mut order = Vec::with_capacity(six.len() + four.len());
+    while !six.is_empty() || !four.is_empty() {
+        order.extend(six.pop());
+        order.extend(four.pop());
+    }
+    order
+}
+
+/// A random number below `bound`; 0 when the system has no randomness to give.
+pub(super) fn random_below(bound: usize) -> usize {
+    let mut bytes = [0; 8];
+    if bound == 0 || openssl::rand::rand_bytes(&mut bytes).is_err() {
+        return 0;
+    }
+    usize::try_from(u64::from_le_bytes(bytes) % (bound as u64)).unwrap_or(0)
+}
+
+async fn tls(
+    endpoint: &Endpoint,
+    trust: &Trust,
+    identity: Option<&Identity>,
+    stream: TcpStream,
+) -> Result<SslStream<TcpStream>, Trouble> {
+    let ours = |error: openssl::error::ErrorStack| (format!("TLS could not start: {error}"), None);
+    let handshake = trust.handshake(endpoint, identity).map_err(ours)?;
+    let mut stream = SslStream::new(handshake, stream).map_err(ours)?;
+    if let Err(error) = Pin::new(&mut stream).connect().await {
+        let alert = tls_reason_code(&error).and_then(certificate_alert);
+        let verdict = stream.ssl().verify_result();
+        let detail = if verdict == openssl::x509::X509VerifyResult::OK {
+            format!("the TLS handshake failed: {error}")
+        } else {
+            format!("the server's certificate is not trusted: {}", verdict.error_string())
+        };
+        return Err((detail, alert.map(Refusal::Alert)));
+    }
+    if stream.ssl().selected_alpn_protocol() != Some(b"h2") {
+        return Err(("the server does not speak HTTP/2 (ALPN)".to_owned(), None));
+    }
+    Ok(stream)
+}
+
+async fn gate(stream: SslStream<TcpStream>) -> Result<Fresh, Trouble> {
+    let seen = Arc::new(Seen::new());
+    let tap = Tap { stream, seen: Arc::clone(&seen) };
+    let trouble = |error: &h2::Error| {
+        let refusal = seen.alert().map(Refusal::Alert).or_else(|| goaway_reason(error));
+        (describe(error), refusal)
+    };
+    let (send, mut driver) = h2::client::Builder::new()
+        .enable_push(false)
+        .initial_max_send_streams(1)
+        .max_concurrent_reset_streams(1000)
+        .max_header_list_size(16 * 1024)
+        .max_local_error_reset_streams(None)
+        .handshake(tap)
+        .await
+        .map_err(|error| trouble(&error))?;
+    let Some(mut ping) = driver.ping_pong() else {
+        return Err(("a new connection had no PING".to_owned(), None));
+    };
+    ping.send_ping(Ping::opaque()).map_err(|error| trouble(&error))?;
+    poll_fn(|cx| {
+        match Pin::new(&mut driver).poll(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Err(ended(&seen))),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(trouble(&error))),
+            Poll::Pending => {}
+        }
+        ping.poll_pong(cx).map(|pong| match pong {
+            Ok(_) => Ok(()),
+            Err(error) => Err(trouble(&error)),
+        })
+    })
+    .await?;
+    Ok(Fresh { send, driver, ping, seen })
+}
+
+/// `h2` ends a connection that the peer closed without a word as a success.
+fn ended(seen: &Seen) -> Trouble {
+    let detail = "the peer closed the new connection".to_owned();
+    (detail, seen.alert().map(Refusal::Alert))
+}
+
+/// A connection in the pool.
+pub(super) struct Conn {
+    pub(super) id: ConnectionId,
+    pub(super) send: SendRequest<Bytes>,
+    pub(super) ping: PingPong,
+    /// When the PING under way has to be answered.
+    pub(super) ping_due: Option<Instant>,
+    pub(super) seen: Arc<Seen>,
+    /// Ends the driver; whatever is under way then ends as broken.
+    pub(super) abort: AbortHandle,
+    /// Requests without an end.
+    pub(super) streams: usize,
+    /// Bytes of their bodies.
+    pub(super) bytes: usize,
+    /// Requests ever sent; a connection has 2³⁰ stream ids for us.
+    pub(super) sent: u64,
+    pub(super) opened: Instant,
+    /// When a request was last sent or ended.
+    pub(super) used: Instant,
+    /// Since when answers are due and none came.
+    pub(super) quiet_since: Option<Instant>,
+    /// Random minutes by which its age limit is shortened, so that not all are renewed at once.
+    jitter: Duration,
+    /// Whether a request was ever answered on it.
+    pub(super) answered: bool,
+    /// Since when it takes no new requests.
+    pub(super) draining: Option<Instant>,
+}
+
+impl Conn {
+    pub(super) fn new(id: ConnectionId, fresh: Fresh, abort: AbortHandle) -> (Self, Driver) {
+        let now = Instant::now();
+        let conn = Self {
+            id,
+            send: fresh.send,
+            ping: fresh.ping,
+            ping_due: None,
+            seen: fresh.seen,
+            abort,
+            streams: 0,
+            bytes: 0,
+            sent: 0,
+            opened: now,
+            used: now,
+            quiet_since: None,
+            jitter: Duration::from_secs(random_below(60 * 60) as u64),
+            answered: false,
+            draining: None,
+        };
+        (conn, fresh.driver)
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.draining.get_or_insert_with(Instant::now);
+    }
+
+    /// When a connection that may live for `age` is renewed.
+    pub(super) fn retire_at(&self, age: Duration) -> Instant {
+        self.opened + age.saturating_sub(self.jitter)
+    }
+
+    /// Asks for a sign of life within `limit`, unless that was asked already.
+    pub(super) fn ask(&mut self, limit: Duration) {
+        let due = Instant::now() + limit;
+        match self.ping_due {
+            Some(earlier) if earlier <= due => {}
+            Some(_) => self.ping_due = Some(due),
+            None => {
+                if self.ping.send_ping(Ping::opaque()).is_ok() {
+                    self.ping_due = Some(due);
+                }
+            }
+        }
+    }
+}

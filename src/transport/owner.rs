@@ -1,0 +1,506 @@
+//! The one task of a pool: it owns the connections and everything that is under way on them.
+//!
+//! A hand-written future and not a loop of `select!`: whatever woke the task, each poll ends by
+//! looking whether a waiting request can go out now. So a SETTINGS frame that allows more streams
+//! needs no event of its own, and no lock is shared with anybody.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{AbortHandle, Abortable};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::connection::{Conn, Driver, Fresh, dial, random_below};
+use super::error::Error;
+use super::pool::{Command, ConnectionId, Job};
+use super::stream::{Landed, Stream};
+use super::{Endpoint, Identity, Settings, Trust};
+
+/// Most streams on one connection, whatever the peer allows.
+const STREAM_CAP: usize = 1_000;
+/// Bytes of request bodies under way on one connection: APNs advertises a window of 65,535 bytes,
+/// so more would only wait inside the connection, where no other one can take it over.
+const BYTE_BUDGET: usize = 64 * 1024;
+/// How long requests must have waited before a further connection is opened for them.
+const GROW_AFTER: Duration = Duration::from_millis(100);
+/// Nothing read for this long while answers are due: the connection is asked, and spared.
+const STALL: Duration = Duration::from_secs(3);
+/// How long it then has, so that a dead one is given up before the calls on it are.
+const STALL_ANSWER: Duration = Duration::from_secs(5);
+/// How long a draining connection, or a pool nobody holds, waits for answers.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// How long after its deadline a stream is left open for a late answer.
+const LATE_LIMIT: Duration = Duration::from_secs(60);
+/// A connection that was idle for this long is asked together with the next request.
+const LONG_IDLE: Duration = Duration::from_secs(300);
+/// How long it then has.
+const LONG_IDLE_ANSWER: Duration = Duration::from_secs(2);
+/// A connection is replaced after a day, and before its stream ids run out.
+const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_REQUESTS: u64 = 1 << 29;
+/// How often waiting requests and open streams are looked through.
+const SWEEP: Duration = Duration::from_millis(100);
+const STREAM_SWEEP: Duration = Duration::from_secs(5);
+/// The longest pause between two dials, and the longest while somebody waits.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+const MAX_BACKOFF_WAITED: Duration = Duration::from_secs(2);
+
+/// The state of making connections: one attempt at a time.
+enum Dial {
+    Idle,
+    Dialing(Pin<Box<dyn Future<Output = Result<Fresh, Error>> + Send>>),
+}
+
+/// A driver that says whose it was when it ends.
+struct Driven {
+    id: ConnectionId,
+    driver: Pin<Box<Abortable<Driver>>>,
+}
+
+impl Future for Driven {
+    type Output = ConnectionId;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionId> {
+        // How it ended is told to each stream by `h2` itself; `Ok` is also what a bare FIN gives.
+        self.driver.as_mut().poll(cx).map(|_| self.id)
+    }
+}
+
+pub(super) struct Owner {
+    commands: mpsc::Receiver<Command>,
+    /// Set when the last handle is gone, with the time by which this task ends.
+    closing: Option<Instant>,
+    endpoint: Endpoint,
+    trust: Trust,
+    identity: Option<Arc<Identity>>,
+    settings: Settings,
+
+    waiting: VecDeque<Box<Job>>,
+    /// Since when requests wait although a connection is open.
+    full_since: Option<Instant>,
+    conns: Vec<Conn>,
+    drivers: FuturesUnordered<Driven>,
+    streams: FuturesUnordered<Stream>,
+    next_stream_sweep: Instant,
+
+    dial: Dial,
+    /// Dials and connections in a row that ended without an answered request.
+    failures: u32,
+    not_before: Instant,
+    /// Lowered when the peer says that it was overrun.
+    stream_cap: usize,
+    next_id: u64,
+
+    timer: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+}
+
+impl Owner {
+    /// Runs until the last handle of the pool is gone and what is under way has ended.
+    pub(super) async fn run(
+        commands: mpsc::Receiver<Command>,
+        endpoint: Endpoint,
+        trust: Trust,
+        identity: Option<Arc<Identity>>,
+        settings: Settings,
+    ) {
+        let now = Instant::now();
+        let owner = Self {
+            commands,
+            closing: None,
+            endpoint,
+            trust,
+            identity,
+            settings,
+            waiting: VecDeque::new(),
+            full_since: None,
+            conns: Vec::new(),
+            drivers: FuturesUnordered::new(),
+            streams: FuturesUnordered::new(),
+            next_stream_sweep: now,
+            dial: Dial::Idle,
+            failures: 0,
+            not_before: now,
+            stream_cap: STREAM_CAP,
+            next_id: 0,
+            timer: Box::pin(sleep_until(now)),
+            armed: None,
+        };
+        owner.await;
+    }
+}
+
+impl Future for Owner {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let now = Instant::now();
+        this.take_commands(now, cx);
+        if this.armed.is_some() && this.timer.as_mut().poll(cx).is_ready() {
+            this.armed = None;
+            this.sweep(now);
+        }
+        loop {
+            this.poll_dial(now, cx);
+            this.assign(now, cx);
+            this.poll_drivers(now, cx);
+            this.poll_streams(now, cx);
+            this.poll_pongs(cx);
+            // Answers made room, or SETTINGS did.
+            if !this.assign(now, cx) && !this.starts_dialing(now) {
+                break;
+            }
+        }
+        if this.is_finished(now) {
+            return Poll::Ready(());
+        }
+        this.arm(now, cx);
+        Poll::Pending
+    }
+}
+
+/// Requests.
+impl Owner {
+    fn take_commands(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while self.closing.is_none() && self.waiting.len() < self.settings.max_waiting {
+            match self.commands.poll_recv(cx) {
+                Poll::Ready(Some(Command::Send(job))) => self.waiting.push_back(job),
+                Poll::Ready(Some(Command::Retire(id))) => {
+                    if let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == id) {
+                        conn.drain();
+                    }
+                }
+                Poll::Ready(None) => self.closing = Some(now + DRAIN_LIMIT),
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    /// Sends what can be sent; true when anything was.
+    fn assign(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        let mut sent = false;
+        while let Some(job) = self.waiting.front() {
+            if job.claim.is_given_up() {
+                self.waiting.pop_front();
+                continue;
+            }
+            let size = job.request.body.len();
+            let Some(place) = self.choose(size, job.request.avoid, now, cx) else { break };
+            let (Some(job), Some(conn)) = (self.waiting.pop_front(), self.conns.get_mut(place))
+            else {
+                break;
+            };
+            if let Some(stream) = write(conn, job, now) {
+                self.streams.push(stream);
+                sent = true;
+            }
+        }
+        if self.waiting.is_empty() {
+            self.full_since = None;
+        }
+        sent
+    }
+
+    /// The connection with the fewest bytes under way that has room for `size` more.
+    fn choose(
+        &mut self,
+        size: usize,
+        avoid: Option<ConnectionId>,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Option<usize> {
+        loop {
+            let cap = self.stream_cap;
+            let (place, conn) = self
+                .conns
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, conn)| is_usable(conn, now) && has_room(conn, size, cap))
+                .min_by_key(|(_, conn)| (Some(conn.id) == avoid, conn.bytes, conn.streams))?;
+            match conn.send.poll_ready(cx) {
+                Poll::Ready(Ok(())) => return Some(place),
+                // The peer said GOAWAY, or the connection broke; its driver will end.
+                Poll::Ready(Err(error)) => {
+                    if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+                        self.stream_cap = (cap / 2).max(1);
+                    }
+                    conn.drain();
+                }
+                Poll::Pending => return None,
+            }
+        }
+    }
+
+    fn poll_streams(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(landed)) = self.streams.poll_next_unpin(cx) {
+            self.land(landed, now);
+        }
+    }
+
+    fn land(&mut self, landed: Landed, now: Instant) {
+        let mut alert = None;
+        if let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == landed.connection) {
+            conn.streams = conn.streams.saturating_sub(1);
+            conn.bytes = conn.bytes.saturating_sub(landed.bytes);
+            conn.quiet_since = (conn.streams > 0).then_some(now);
+            conn.used = now;
+            alert = conn.seen.alert();
+            if landed.result.is_ok() {
+                conn.answered = true;
+                self.failures = 0;
+            }
+        }
+        let result = landed.result.map_err(|error| {
+            if error.is_go_away() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+                self.stream_cap = (self.stream_cap / 2).max(1);
+            }
+            Error::of_stream(&error, landed.connection, alert)
+        });
+        // Nobody waits any more when the caller's deadline is past.
+        let _ = landed.done.send(result);
+    }
+}
+
+fn is_usable(conn: &Conn, now: Instant) -> bool {
+    conn.draining.is_none() && !is_stalled(conn, now)
+}
+
+/// Answers are due, and for a while nothing at all was read.
+fn is_stalled(conn: &Conn, now: Instant) -> bool {
+    conn.quiet_since.is_some_and(|since| now.duration_since(since) >= STALL)
+        && now.duration_since(conn.seen.last_read()) >= STALL
+}
+
+fn has_room(conn: &Conn, size: usize, cap: usize) -> bool {
+    let limit = conn.send.current_max_send_streams().min(cap);
+    conn.streams < limit && (conn.bytes == 0 || conn.bytes + size <= BYTE_BUDGET)
+}
+
+/// Writes one request; `None` when it was given up, or the connection failed and it was told so.
+fn write(conn: &mut Conn, job: Box<Job>, now: Instant) -> Option<Stream> {
+    let Job { request, claim, done } = *job;
+    if !claim.write() {
+        return None;
+    }
+    if now.duration_since(conn.used.max(conn.seen.last_read())) >= LONG_IDLE {
+        conn.ask(LONG_IDLE_ANSWER);
+    }
+    let bytes = request.body.len();
+    match open(conn, request.head, request.body) {
+        Ok((response, body)) => {
+            conn.streams += 1;
+            conn.bytes += bytes;
+            conn.sent += 1;
+            conn.used = now;
+            conn.quiet_since.get_or_insert(now);
+            let late = request.deadline + LATE_LIMIT;
+            Some(Stream::new(conn.id, bytes, response, body, late, done))
+        }
+        Err(error) => {
+            // Nothing of it left: `h2` refused to take it.
+            conn.drain();
+            let detail = super::error::describe(&error);
+            let lost = Error::NotProcessed { connection: conn.id, detail, refusal: None };
+            let _ = done.send(Err(lost));
+            None
+        }
+    }
+}
+
+fn open(
+    conn: &mut Conn,
+    head: http::Request<()>,
+    body: Bytes,
+) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
+    let empty = body.is_empty();
+    let (response, mut stream) = conn.send.send_request(head, empty)?;
+    if !empty {
+        stream.send_data(body, true)?;
+    }
+    Ok((response, stream))
+}
+
+/// Connections.
+impl Owner {
+    fn poll_dial(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let Dial::Dialing(attempt) = &mut self.dial else { return };
+        let Poll::Ready(result) = attempt.as_mut().poll(cx) else { return };
+        self.dial = Dial::Idle;
+        match result {
+            Ok(fresh) => {
+                let id = ConnectionId(self.next_id);
+                self.next_id += 1;
+                let (abort, registration) = AbortHandle::new_pair();
+                let (conn, driver) = Conn::new(id, fresh, abort);
+                self.conns.push(conn);
+                let driver = Box::pin(Abortable::new(driver, registration));
+                self.drivers.push(Driven { id, driver });
+            }
+            Err(error) => {
+                self.note_failure(now);
+                let alone = !self.conns.iter().any(|conn| is_usable(conn, now));
+                if alone {
+                    for job in self.waiting.drain(..) {
+                        let _ = job.done.send(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A pause of 0, then up to half a second, doubling, to a minute (full jitter).
+    fn note_failure(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        let doubled = self.failures.saturating_sub(2).min(7);
+        let longest = (Duration::from_millis(500) * (1 << doubled)).min(MAX_BACKOFF);
+        let millis = usize::try_from(longest.as_millis()).unwrap_or(usize::MAX);
+        let pause = if self.failures < 2 { 0 } else { random_below(millis) };
+        self.not_before = now + Duration::from_millis(pause as u64);
+    }
+
+    /// Starts a dial if one is wanted and allowed now; true when it did.
+    fn starts_dialing(&mut self, now: Instant) -> bool {
+        if self.waiting.is_empty() || matches!(self.dial, Dial::Dialing(_)) {
+            return false;
+        }
+        let usable = self.conns.iter().filter(|conn| is_usable(conn, now)).count();
+        let open = self.conns.iter().filter(|conn| conn.draining.is_none()).count();
+        if open >= self.settings.connections {
+            return false;
+        }
+        if usable > 0 {
+            let since = *self.full_since.get_or_insert(now);
+            if now.duration_since(since) < GROW_AFTER {
+                return false;
+            }
+            self.full_since = Some(now);
+        }
+        self.not_before = self.not_before.min(now + MAX_BACKOFF_WAITED);
+        if now < self.not_before {
+            return false;
+        }
+        let (endpoint, trust) = (self.endpoint.clone(), self.trust.clone());
+        let limit = self.settings.connect_timeout;
+        self.dial = Dial::Dialing(Box::pin(dial(endpoint, trust, self.identity.clone(), limit)));
+        true
+    }
+
+    fn poll_drivers(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(id)) = self.drivers.poll_next_unpin(cx) {
+            let Some(place) = self.conns.iter().position(|conn| conn.id == id) else { continue };
+            // Streams of a connection that is gone are told by `h2`; they need its alert.
+            self.poll_streams(now, cx);
+            let conn = self.conns.swap_remove(place);
+            if !conn.answered && conn.draining.is_none() {
+                self.note_failure(now);
+            }
+        }
+    }
+
+    fn poll_pongs(&mut self, cx: &mut Context<'_>) {
+        for conn in &mut self.conns {
+            if conn.ping_due.is_some() && conn.ping.poll_pong(cx).is_ready() {
+                conn.ping_due = None;
+            }
+        }
+    }
+
+    fn is_finished(&self, now: Instant) -> bool {
+        self.closing.is_some_and(|until| {
+            now >= until || (self.waiting.is_empty() && self.streams.is_empty())
+        })
+    }
+}
+
+/// Time.
+impl Owner {
+    fn sweep(&mut self, now: Instant) {
+        self.waiting.retain(|job| !job.claim.is_given_up());
+        if now >= self.next_stream_sweep {
+            self.next_stream_sweep = now + STREAM_SWEEP;
+            for stream in self.streams.iter_mut() {
+                stream.close_if_late(now);
+            }
+        }
+        let mut open = self.conns.iter().filter(|conn| conn.draining.is_none()).count();
+        for conn in &mut self.conns {
+            if conn.ping_due.is_some_and(|due| now >= due)
+                || conn.draining.is_some_and(|since| now.duration_since(since) >= DRAIN_LIMIT)
+            {
+                conn.abort.abort();
+                conn.drain();
+                continue;
+            }
+            if is_stalled(conn, now) {
+                conn.ask(self.settings.keepalive_timeout.min(STALL_ANSWER));
+            } else if now.duration_since(conn.seen.last_read()) >= self.settings.keepalive_interval
+            {
+                conn.ask(self.settings.keepalive_timeout);
+            }
+            if conn.draining.is_some() {
+                continue;
+            }
+            let idle = conn.streams == 0
+                && now.duration_since(conn.used) >= self.settings.idle_timeout
+                && open > 1;
+            if idle || now >= conn.retire_at(MAX_AGE) || conn.sent >= MAX_REQUESTS {
+                conn.drain();
+                open -= 1;
+            }
+        }
+        // A drained connection without streams is of no more use.
+        for conn in &self.conns {
+            if conn.draining.is_some() && conn.streams == 0 {
+                conn.abort.abort();
+            }
+        }
+    }
+
+    /// When [`Owner::sweep`] is next needed.
+    fn next_due(&self, now: Instant) -> Option<Instant> {
+        let conns = self.conns.iter().flat_map(|conn| {
+            let alive = conn.seen.last_read() + self.settings.keepalive_interval;
+            let quiet = conn.quiet_since.map(|since| since.max(conn.seen.last_read()) + STALL);
+            let asked = conn.ping_due.is_some();
+            let drained = conn
+                .draining
+                .map(|since| if conn.streams == 0 { now + SWEEP } else { since + DRAIN_LIMIT });
+            [
+                conn.ping_due,
+                (!asked).then_some(alive),
+                quiet.filter(|_| !asked),
+                drained,
+                Some(conn.used + self.settings.idle_timeout).filter(|at| *at > now),
+                Some(conn.retire_at(MAX_AGE)).filter(|at| *at > now),
+            ]
+        });
+        let others = [
+            (!self.waiting.is_empty()).then_some(now + SWEEP),
+            (!self.streams.is_empty()).then_some(self.next_stream_sweep),
+            self.closing,
+        ];
+        conns.chain(others).flatten().min()
+    }
+
+    fn arm(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let Some(due) = self.next_due(now) else { return };
+        // An earlier alarm than needed is left: it costs one sweep, setting costs a lock each time.
+        if self.armed.is_some_and(|armed| armed <= due) {
+            return;
+        }
+        self.armed = Some(due);
+        self.timer.as_mut().reset(due);
+        if self.timer.as_mut().poll(cx).is_ready() {
+            self.armed = None;
+            cx.waker().wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The handle that callers hold, and one request on its way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::owner::Owner;
+use super::{Endpoint, Error, Identity, Settings, Trust};
+
+/// Names one connection of a pool, for as long as the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub(super) u64);
+
+/// Connections to one authority under one TLS identity. The first request opens the first one.
+/// When the pool is dropped its task finishes what is under way, within 30 s, and closes them.
+#[derive(Debug)]
+pub struct Pool {
+    commands: mpsc::Sender<Command>,
+}
+
+/// What the owner of the connections is asked for.
+pub(super) enum Command {
+    Retire(ConnectionId),
+    Send(Box<Job>),
+}
+
+/// A request as a caller gives it.
+#[derive(Debug)]
+pub struct Request {
+    /// Method, URI and headers; `content-length` included.
+    pub head: http::Request<()>,
+    /// The whole body; empty for none.
+    pub body: Bytes,
+    /// A connection that failed this request before: another one is taken where there is one.
+    pub avoid: Option<ConnectionId>,
+    /// When nobody waits for the answer any more.
+    pub deadline: Instant,
+}
+
+/// A request in the hands of the owner.
+pub(super) struct Job {
+    pub(super) request: Request,
+    pub(super) claim: Arc<Claim>,
+    pub(super) done: oneshot::Sender<Result<Answer, Error>>,
+}
+
+/// What the peer answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The connection that carried it.
+    pub connection: ConnectionId,
+    /// Status line.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body, cut after 4 KiB; what came of it when the stream broke after the headers.
+    pub body: Bytes,
+}
+
+/// Whether a request was written or given up: exactly one side wins, so that "not sent" is true.
+#[derive(Debug, Default)]
+pub(super) struct Claim(AtomicU8);
+
+impl Claim {
+    const WAITING: u8 = 0;
+    const WRITTEN: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    /// Called by the owner just before it writes; false when the caller has given up.
+    pub(super) fn write(&self) -> bool {
+        self.decide(Self::WRITTEN)
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::GIVEN_UP
+    }
+
+    fn give_up(&self) -> bool {
+        self.decide(Self::GIVEN_UP)
+    }
+
+    fn decide(&self, state: u8) -> bool {
+        self.0.compare_exchange(Self::WAITING, state, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+impl Pool {
+    /// A pool without connections; its task runs on `runtime`.
+    #[must_use]
+    pub fn new(
+        endpoint: Endpoint,
+        trust: Trust,
+        identity: Option<Identity>,
+        settings: Settings,
+        runtime: &Handle,
+    ) -> Self {
+        let (commands, receiver) = mpsc::channel(settings.max_waiting.max(1));
+        runtime.spawn(Owner::run(receiver, endpoint, trust, identity.map(Arc::new), settings));
+        Self { commands }
+    }
+
+    /// Hands a request over. It is written as soon as a connection has room for it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many requests wait already.
+    pub fn send(&self, request: Request) -> Result<Flight, Error> {
+        let (done, answer) = oneshot::channel();
+        let claim = Arc::new(Claim::default());
+        let deadline = request.deadline;
+        let job = Job { request, claim: Arc::clone(&claim), done };
+        match self.commands.try_send(Command::Send(Box::new(job))) {
+            Ok(()) => Ok(Flight { answer, claim, deadline }),
+            Err(_) => Err(Error::Busy),
+        }
+    }
+
+    /// Takes a connection out of service: what is under way on it ends there, nothing new starts.
+    pub fn retire(&self, connection: ConnectionId) {
+        // A full queue may lose this. The connection then fails its next request the same way
+        // and is retired again.
+        let _ = self.commands.try_send(Command::Retire(connection));
+    }
+}
+
+/// One request under way. Dropped before it was written, it is never written.
+#[derive(Debug)]
+pub struct Flight {
+    answer: oneshot::Receiver<Result<Answer, Error>>,
+    claim: Arc<Claim>,
+    deadline: Instant,
+}
+
+impl Flight {
+    /// Waits for the answer until the request's deadline. May be called again after
+    /// [`Error::Deadline`] with `written`: the stream is left open for a while, and
+    /// [`Flight::late_answer`] hears what still comes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing; dropping the flight gives the request up.
+    pub async fn answer(&mut self) -> Result<Answer, Error> {
+        match timeout_at(self.deadline, &mut self.answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(gone()),
+            Err(_) if self.claim.give_up() => Err(Error::Deadline { written: false }),
+            Err(_) => Err(Error::Deadline { written: true }),
+        }
+    }
+
+    /// Whether the request was written and may be answered late.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        !self.claim.give_up() && !self.claim.is_given_up()
+    }
+
+    /// The answer to a written request whenever it comes; `None` when none will.
+    pub async fn late_answer(mut self) -> Option<Answer> {
+        (&mut self.answer).await.ok()?.ok()
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let _ = self.claim.give_up();
+    }
+}
+
+/// The owner ends only with its runtime: the process is on its way out.
+fn gone() -> Error {
+    let detail = "the process is shutting down".to_owned();
+    Error::Connect { detail, refusal: None }
+}

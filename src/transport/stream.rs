@@ -1,0 +1,112 @@
+//! One request that was written: its stream until the answer is whole.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::error::Error;
+use super::pool::{Answer, ConnectionId};
+
+/// Bytes of an answer's body that are kept. Apple's are some dozens.
+const MAX_BODY: usize = 4 * 1024;
+
+/// Resolves when the answer is whole or the stream has failed.
+pub(super) struct Stream {
+    connection: ConnectionId,
+    bytes: usize,
+    response: ResponseFuture,
+    /// Kept for the reset of a stream that stays unanswered; dropping it would not close anything.
+    request_body: SendStream<Bytes>,
+    answer: Option<(Answer, RecvStream)>,
+    late: Instant,
+    done: Option<oneshot::Sender<Result<Answer, Error>>>,
+}
+
+/// The end of a stream.
+pub(super) struct Landed {
+    pub(super) connection: ConnectionId,
+    /// Bytes of the request's body, which count no more.
+    pub(super) bytes: usize,
+    pub(super) result: Result<Answer, h2::Error>,
+    pub(super) done: oneshot::Sender<Result<Answer, Error>>,
+}
+
+impl Stream {
+    pub(super) fn new(
+        connection: ConnectionId,
+        bytes: usize,
+        response: ResponseFuture,
+        request_body: SendStream<Bytes>,
+        late: Instant,
+        done: oneshot::Sender<Result<Answer, Error>>,
+    ) -> Self {
+        let done = Some(done);
+        Self { connection, bytes, response, request_body, answer: None, late, done }
+    }
+
+    /// Resets a stream that nobody will wait for any longer, which ends it.
+    pub(super) fn close_if_late(&mut self, now: Instant) {
+        if now >= self.late {
+            self.request_body.send_reset(h2::Reason::CANCEL);
+        }
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, h2::Error>> {
+        if self.answer.is_none() {
+            let (head, body) = ready!(Pin::new(&mut self.response).poll(cx))?.into_parts();
+            let answer = Answer {
+                connection: self.connection,
+                status: head.status,
+                headers: head.headers,
+                body: Bytes::new(),
+            };
+            self.answer = Some((answer, body));
+        }
+        if let Some((answer, body)) = &mut self.answer {
+            ready!(poll_body(answer, body, cx));
+        }
+        match self.answer.take() {
+            Some((answer, _)) => Poll::Ready(Ok(answer)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Reads to the end, to the limit, or to where the stream broke: the status was said by then, and
+/// what it says stays true.
+fn poll_body(answer: &mut Answer, body: &mut RecvStream, cx: &mut Context<'_>) -> Poll<()> {
+    while !body.is_end_stream() && answer.body.len() < MAX_BODY {
+        let Some(Ok(mut chunk)) = ready!(body.poll_data(cx)) else { break };
+        let _ = body.flow_control().release_capacity(chunk.len());
+        chunk.truncate(MAX_BODY - answer.body.len());
+        if answer.body.is_empty() {
+            answer.body = chunk;
+        } else {
+            let mut joined = BytesMut::with_capacity(answer.body.len() + chunk.len());
+            joined.extend_from_slice(&answer.body);
+            joined.extend_from_slice(&chunk);
+            answer.body = joined.freeze();
+        }
+    }
+    Poll::Ready(())
+}
+
+impl Future for Stream {
+    type Output = Landed;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landed> {
+        let result = ready!(self.poll_answer(cx));
+        match self.done.take() {
+            Some(done) => {
+                Poll::Ready(Landed { connection: self.connection, bytes: self.bytes, result, done })
+            }
+            None => Poll::Pending,
+        }
+    }
+}
