@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// How many dead tokens are kept for each application; past it the oldest are dropped and
-    /// counted.
+    /// counted. At most 10000000.
     pub max_tokens: usize,
 }
 

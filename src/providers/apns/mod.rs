@@ -10,24 +10,29 @@ use url::Url;
 pub struct Settings {
     /// Apple's endpoint for applications in production. `https` only; a port may follow.
     pub production_url: Url,
-    /// Apple's endpoint for applications in development.
+    /// Apple's endpoint for applications in development. `https` only; a port may follow.
     pub sandbox_url: Url,
     /// A file with further certificate authorities in PEM, trusted for APNs beside the system's.
+    /// A relative path starts at the folder of this file.
     pub ca_file: Option<PathBuf>,
     /// How long a call may take in all: waiting, connecting, the answer, retries. At most 25 s.
     pub timeout: Duration,
-    /// How long making one connection may take.
+    /// How long making one connection may take. At most 25 s.
     pub connect_timeout: Duration,
     /// Most connections of one application; more are opened only when those are used up.
+    /// From 1 to 64.
     pub connections_per_application: usize,
     /// How many sends of one application may be in flight or waiting; past it a send is answered
-    /// 503 before anything was sent.
+    /// 503 before anything was sent. From 1 to 1000000.
     pub max_in_flight_per_application: usize,
     /// A connection on which nothing was read for this long is asked for a sign of life (PING).
+    /// From 100 ms to 1 h.
     pub keepalive_interval: Duration,
     /// How long the answer to that may take; then the connection counts as dead.
+    /// At most 25 s.
     pub keepalive_timeout: Duration,
     /// A connection beside the last one is closed when it was idle for this long.
+    /// From 100 ms to 24 h.
     pub idle_timeout: Duration,
 }
 

@@ -1,0 +1,158 @@
+//! Every setting of the process: defaults, then the file, then the environment; all mistakes at
+//! once.
+
+mod applications;
+mod reader;
+mod sections;
+mod sources;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::api::{Compat, auth};
+use crate::apps::feedback;
+use crate::apps::preload::Preload;
+use crate::config::sources::Sources;
+use crate::providers::{apns, gcm};
+use crate::telemetry;
+
+/// The whole configuration: one field for each section, as the module that uses it declares it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The section `[server]`.
+    pub server: Server,
+    /// The section `[auth]`.
+    pub auth: auth::Settings,
+    /// The section `[apns]`.
+    pub apns: apns::Settings,
+    /// The section `[gcm]`.
+    pub gcm: gcm::Settings,
+    /// The section `[compat]`.
+    pub compat: Compat,
+    /// The section `[feedback]`.
+    pub feedback: feedback::Settings,
+    /// The section `[log]`.
+    pub log: telemetry::Settings,
+    /// Applications that are registered at the start, so that a restart loses none. The words are
+    /// those of `POST /register_application`; a credential is given by exactly one of `NAME` (PEM or
+    /// base64 text), `NAME_file` (a path) and `NAME_env` (an environment variable that holds the
+    /// text). One that is expired or can't be read is logged, and the rest runs.
+    pub applications: Vec<Preload>,
+}
+
+/// The section `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Address and port to listen on. `PUSHLET_SERVER__BIND` comes before `PORT` (which means
+    /// `0.0.0.0:PORT`), that before this file. Port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Largest body of a call, in bytes; a larger one is answered 413. From 1024 (1 KiB) to
+    /// 67108864 (64 MiB).
+    pub max_body_bytes: usize,
+    /// How many applications may be registered; past it a registration is answered 503. From 1 to
+    /// 1000000.
+    pub max_applications: usize,
+    /// How many sends may be in flight or waiting, all applications together; past it a send is
+    /// answered 503 before anything was sent. From 1 to 1000000.
+    pub max_in_flight: usize,
+    /// Threads that serve calls; 0 means one for each core. At most 1024.
+    pub workers: usize,
+    /// How long SIGTERM waits for what is in flight. At most 10 minutes.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 9292)),
+            max_body_bytes: 1024 * 1024,
+            max_applications: 10_000,
+            max_in_flight: 20_000,
+            workers: 0,
+            shutdown_timeout: Duration::from_secs(25),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration. `file` comes before the one that `PUSHLET_CONFIG` names; with
+    /// neither no file is read. Credentials of `[[applications]]` are not looked at: only where
+    /// they are is noted.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with file and environment, including an address that others reach
+    /// while nobody has to log in.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Mistakes> {
+        let environment: BTreeMap<_, _> = environment.collect();
+        let mut sources = Sources::open(file, &environment);
+
+        let server = sources.section("server", sections::server);
+        let auth = sources.section("auth", |table| sections::auth(table, &environment));
+        let mut mistakes = Vec::new();
+        if sources.is_clean() {
+            mistakes.extend(open_door(&server, &auth));
+        }
+        let config = Self {
+            server,
+            auth,
+            apns: sources.section("apns", sections::apns),
+            gcm: sources.section("gcm", sections::gcm),
+            compat: sources.section("compat", sections::compat),
+            feedback: sources.section("feedback", sections::feedback),
+            log: sources.section("log", sections::log),
+            applications: sources.root(applications::applications),
+        };
+        mistakes.append(&mut sources.finish());
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
+/// The environment of this process. What is not UTF-8 is spelt with replacement characters, where
+/// [`std::env::vars`] would panic.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().map(|(name, value)| {
+        (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+    })
+}
+
+/// Everything that is wrong with a configuration: one sentence each, one a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    /// The sentences, in the order of the sections; never empty.
+    pub fn all(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// A relay that others can reach and that asks nobody who they are is refused.
+fn open_door(server: &Server, auth: &auth::Settings) -> Option<String> {
+    let closed = !auth.credentials.is_empty() || auth.allow_anonymous;
+    if closed || server.bind.ip().to_canonical().is_loopback() {
+        return None;
+    }
+    Some(format!(
+        "anybody could call: `server.bind` is `{}`, which others can reach, and no credential is \
+         configured; set `PUSHLET_USERNAME` and `PUSHLET_PASSWORD`, or give \
+         `[[auth.credentials]]`, or listen on 127.0.0.1, or allow it with \
+         `auth.allow_anonymous = true`",
+        server.bind
+    ))
+}

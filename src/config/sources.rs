@@ -1,0 +1,99 @@
+//! Where settings come from: the file and, laid over it, the environment.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::reader::{Found, Table};
+
+/// File and environment, section by section.
+pub(super) struct Sources {
+    root: Table,
+    /// What `PUSHLET_<SECTION>__<KEY>` says, by section; the text is the key.
+    variables: BTreeMap<String, Vec<(String, Found)>>,
+    mistakes: Vec<String>,
+}
+
+impl Sources {
+    /// Reads `file`, or the one that `PUSHLET_CONFIG` names, or none.
+    pub(super) fn open(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Self {
+        let file = file.or_else(|| environment.get("PUSHLET_CONFIG").map(Path::new));
+        let values = file.map_or_else(|| Ok(toml::Table::new()), read);
+        let (values, mistakes) = match values {
+            Ok(values) => (values, Vec::new()),
+            Err(mistake) => (toml::Table::new(), vec![mistake]),
+        };
+        let root = Table::root(values, file.unwrap_or_else(|| Path::new("")));
+        Self { root, variables: variables(environment), mistakes }
+    }
+
+    /// Reads one section.
+    pub(super) fn section<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Table) -> T,
+    ) -> T {
+        let mut table = self.root.section(name);
+        for (key, found) in self.variables.remove(name).unwrap_or_default() {
+            table.add(key, found);
+        }
+        let section = read(&mut table);
+        self.mistakes.append(&mut table.finish());
+        section
+    }
+
+    /// Reads what stands outside of all sections.
+    pub(super) fn root<T>(&mut self, read: impl FnOnce(&mut Table) -> T) -> T {
+        read(&mut self.root)
+    }
+
+    /// Whether nothing was wrong in the sections read so far.
+    pub(super) fn is_clean(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+
+    /// All mistakes, with one for each section and variable that nobody asked for.
+    pub(super) fn finish(mut self) -> Vec<String> {
+        for (section, variables) in &self.variables {
+            let unknown = variables.iter().map(|(_, found)| self.root.unknown(section, found));
+            self.mistakes.extend(unknown);
+        }
+        self.mistakes.append(&mut self.root.finish());
+        self.mistakes
+    }
+}
+
+/// The file as TOML. A syntax error is told without the line it is on, which may hold a secret.
+fn read(path: &Path) -> Result<toml::Table, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!(
+            "the configuration file `{}` cannot be read: {error}; name one that can, by \
+             `--config` or `PUSHLET_CONFIG`",
+            path.display()
+        )
+    })?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count().saturating_add(1);
+        format!("line {line} of `{}` is not TOML: {}", path.display(), error.message())
+    })
+}
+
+/// The variables `PUSHLET_<SECTION>__<KEY>` by section, with `PORT` as `server.bind` where nothing
+/// closer says it.
+fn variables(environment: &BTreeMap<String, String>) -> BTreeMap<String, Vec<(String, Found)>> {
+    let mut sections = BTreeMap::<String, Vec<(String, Found)>>::new();
+    for (name, text) in environment {
+        let rest = name.strip_prefix("PUSHLET_");
+        if let Some((section, key)) = rest.and_then(|rest| rest.split_once("__")) {
+            let section = sections.entry(section.to_ascii_lowercase()).or_default();
+            section.push((key.to_ascii_lowercase(), Found::variable(name, text)));
+        }
+    }
+    if let Some(port) = environment.get("PORT") {
+        let server = sections.entry("server".to_owned()).or_default();
+        if !server.iter().any(|(key, _)| key == "bind") {
+            server.push(("bind".to_owned(), Found::variable("PORT", port)));
+        }
+    }
+    sections
+}
