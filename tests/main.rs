@@ -9,4 +9,7 @@
     reason = "a test that cannot go on panics, and may block or spawn where it stands"
 )]
 
+mod architecture;
+mod config;
+mod docs;
 mod support;

@@ -61,8 +61,8 @@ fn check_credentials(entry: &mut Table) {
         kinds.into_iter().filter(|(given, _)| *given).map(|(_, kind)| kind).collect();
     match kinds.len() {
         0 => wrong.push(
-            "has no credential; give `apns_p12`, `apns_pem` or `apns_p8`, or one of them with \
-             `_file` or `_env` added to its name"
+            "has no credential; give `apns_p12`, `apns_pem` or `apns_p8`, or one with `_file` \
+             or `_env`"
                 .to_owned(),
         ),
         1 => {}

@@ -38,9 +38,9 @@ pub struct Config {
     /// The section `[log]`.
     pub log: telemetry::Settings,
     /// Applications that are registered at the start, so that a restart loses none. The words are
-    /// those of `POST /register_application`; a credential is given by exactly one of `NAME` (PEM or
-    /// base64 text), `NAME_file` (a path) and `NAME_env` (an environment variable that holds the
-    /// text). One that is expired or can't be read is logged, and the rest runs.
+    /// those of `POST /register_application`; a credential is given by exactly one of `NAME` (PEM
+    /// or base64 text), `NAME_file` (a path) and `NAME_env` (an environment variable that holds
+    /// the text). One that is expired or can't be read is logged, and the rest runs.
     pub applications: Vec<Preload>,
 }
 
@@ -100,17 +100,14 @@ impl Config {
         if sources.is_clean() {
             mistakes.extend(open_door(&server, &auth));
         }
-        let config = Self {
-            server,
-            auth,
-            apns: sources.section("apns", sections::apns),
-            gcm: sources.section("gcm", sections::gcm),
-            compat: sources.section("compat", sections::compat),
-            feedback: sources.section("feedback", sections::feedback),
-            log: sources.section("log", sections::log),
-            applications: sources.root(applications::applications),
-        };
-        mistakes.append(&mut sources.finish());
+        let apns = sources.section("apns", sections::apns);
+        let gcm = sources.section("gcm", sections::gcm);
+        let compat = sources.section("compat", sections::compat);
+        let feedback = sources.section("feedback", sections::feedback);
+        let log = sources.section("log", sections::log);
+        let (applications, mut found) = sources.finish(applications::applications);
+        mistakes.append(&mut found);
+        let config = Self { server, auth, apns, gcm, compat, feedback, log, applications };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 }

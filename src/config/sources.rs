@@ -41,24 +41,21 @@ impl Sources {
         section
     }
 
-    /// Reads what stands outside of all sections.
-    pub(super) fn root<T>(&mut self, read: impl FnOnce(&mut Table) -> T) -> T {
-        read(&mut self.root)
-    }
-
     /// Whether nothing was wrong in the sections read so far.
     pub(super) fn is_clean(&self) -> bool {
         self.mistakes.is_empty()
     }
 
-    /// All mistakes, with one for each section and variable that nobody asked for.
-    pub(super) fn finish(mut self) -> Vec<String> {
+    /// Reads what stands outside of all sections, and gives it with all mistakes: one more for each
+    /// section and variable that nobody asked for.
+    pub(super) fn finish<T>(mut self, read: impl FnOnce(&mut Table) -> T) -> (T, Vec<String>) {
         for (section, variables) in &self.variables {
             let unknown = variables.iter().map(|(_, found)| self.root.unknown(section, found));
             self.mistakes.extend(unknown);
         }
+        let rest = read(&mut self.root);
         self.mistakes.append(&mut self.root.finish());
-        self.mistakes
+        (rest, self.mistakes)
     }
 }
 

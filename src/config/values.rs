@@ -71,8 +71,7 @@ pub(super) fn https_or_loopback(found: &Found) -> Read<Url> {
         Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
         None => false,
     };
-    let expected = "an https address, or an http one on loopback, without user name, password \
-                    and fragment";
+    let expected = "an https address (http on loopback) without user name, password, fragment";
     found
         .text()
         .and_then(|text| Url::parse(text).ok())

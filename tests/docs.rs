@@ -1,0 +1,186 @@
+//! What is written for people is true: the example configuration against the code.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use pushlet::config::Config;
+
+/// Section, the file that declares its settings, the struct.
+const SECTIONS: &[(&str, &str, &str)] = &[
+    ("server", "src/config/mod.rs", "Server"),
+    ("auth", "src/api/auth.rs", "Settings"),
+    ("auth.credentials", "src/api/auth.rs", "Credential"),
+    ("apns", "src/providers/apns/mod.rs", "Settings"),
+    ("gcm", "src/providers/gcm.rs", "Settings"),
+    ("compat", "src/api/mod.rs", "Compat"),
+    ("feedback", "src/apps/feedback.rs", "Settings"),
+    ("log", "src/telemetry.rs", "Settings"),
+    ("applications", "src/apps/preload.rs", "Preload"),
+];
+
+/// Lists: the section that holds the list, and its key there; the file and struct of `""`.
+const ROOT: (&str, &str) = ("src/config/mod.rs", "Config");
+
+#[test]
+fn example_is_the_defaults() {
+    assert_eq!(load(&example()), Config::default());
+}
+
+#[test]
+fn example_loads_with_every_setting_switched_on() {
+    let config = load(&switched_on());
+
+    let ids: Vec<_> = config.applications.iter().map(|app| app.application_id.as_str()).collect();
+    assert_eq!(ids, ["shop", "news", "chat"]);
+    assert_eq!(config.auth.credentials.len(), 1);
+}
+
+#[test]
+fn example_has_every_setting_with_the_words_of_its_field() {
+    let mut declared = BTreeMap::new();
+    for (section, file, name) in SECTIONS {
+        for (field, doc) in fields(file, name) {
+            declared.insert(format!("{section}.{field}"), doc);
+        }
+    }
+    let (file, name) = ROOT;
+    for (field, doc) in fields(file, name) {
+        if !SECTIONS.iter().any(|(section, ..)| *section == field) || field == "applications" {
+            declared.insert(field, doc);
+        }
+    }
+
+    let mut written = BTreeMap::new();
+    for setting in settings() {
+        let before: Option<String> = written.insert(setting.name.clone(), setting.comment.clone());
+        // A key that comes up again, in a second entry of a list, is explained once.
+        if let Some(before) = before {
+            assert_eq!(setting.comment, "", "`{}` is explained twice", setting.name);
+            written.insert(setting.name, before);
+        }
+    }
+
+    assert_eq!(written, declared);
+}
+
+#[test]
+fn every_scalar_setting_is_an_environment_variable() {
+    let scalar = |setting: &Setting| {
+        !setting.value.is_empty()
+            && !["applications.", "auth.credentials."]
+                .iter()
+                .any(|list| setting.name.starts_with(list))
+    };
+    let settings: Vec<_> = settings().into_iter().filter(scalar).collect();
+    assert!(settings.len() > 20, "only {} settings were found", settings.len());
+    for Setting { name, value, .. } in settings {
+        let (section, key) = name.split_once('.').unwrap();
+        let other = another(&name, &value);
+        let variable = format!("PUSHLET_{section}__{key}").to_uppercase();
+        let text = other.trim_matches('"').to_owned();
+
+        let by_variable = Config::load(None, [(variable.clone(), text)].into_iter()).unwrap();
+
+        assert_ne!(by_variable, Config::default(), "{variable} changes nothing");
+        assert_eq!(by_variable, load(&format!("[{section}]\n{key} = {other}\n")), "{variable}");
+    }
+}
+
+/// A value that is right and not the default.
+fn another(name: &str, value: &str) -> String {
+    match (name, value) {
+        ("server.bind", _) => "\"127.0.0.1:1\"".to_owned(),
+        // An absolute path, since the file's are relative to the file.
+        ("apns.ca_file", _) => "\"/etc/pushlet/ca.pem\"".to_owned(),
+        ("log.format", _) => "\"json\"".to_owned(),
+        ("log.level", _) => "\"trace\"".to_owned(),
+        (_, "false") => "true".to_owned(),
+        (_, url) if url.starts_with("\"https:") => "\"https://localhost:2197\"".to_owned(),
+        (_, text) if text.starts_with('"') => "\"7s\"".to_owned(),
+        (_, number) => (number.parse::<usize>().unwrap() + 3).to_string(),
+    }
+}
+
+/// One `key = value` or list header of the example.
+struct Setting {
+    name: String,
+    value: String,
+    comment: String,
+}
+
+/// The example's settings in their order, whether commented out or not.
+fn settings() -> Vec<Setting> {
+    let mut settings = Vec::new();
+    let mut section = String::new();
+    let mut comment = Vec::new();
+    for line in example().lines() {
+        if let Some(words) = line.strip_prefix("# ") {
+            comment.push(words.to_owned());
+            continue;
+        }
+        let line = line.strip_prefix('#').unwrap_or(line);
+        let comment = std::mem::take(&mut comment).join(" ");
+        if let Some(list) = line.strip_prefix("[[").and_then(|rest| rest.strip_suffix("]]")) {
+            section = list.to_owned();
+            settings.push(Setting { name: section.clone(), value: String::new(), comment });
+        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            // A credential's field is given as text, file or variable.
+            let key = match section.as_str() {
+                "applications" => key.trim_end_matches("_file").trim_end_matches("_env"),
+                _ => key,
+            };
+            let name = format!("{section}.{key}");
+            settings.push(Setting { name, value: value.to_owned(), comment });
+        }
+    }
+    settings
+}
+
+/// The fields of a struct and their documentation.
+fn fields(file: &str, name: &str) -> Vec<(String, String)> {
+    let source = fs::read_to_string(root().join(file)).unwrap();
+    let (_, body) = source
+        .split_once(&format!("pub struct {name} {{\n"))
+        .unwrap_or_else(|| panic!("{file} has no struct {name}"));
+    let (body, _) = body.split_once("\n}").unwrap();
+    let mut fields = Vec::new();
+    let mut doc = Vec::new();
+    for line in body.lines().map(str::trim) {
+        if let Some(words) = line.strip_prefix("/// ") {
+            doc.push(words.to_owned());
+        } else if let Some((field, _)) =
+            line.strip_prefix("pub ").and_then(|rest| rest.split_once(':'))
+        {
+            fields.push((field.to_owned(), std::mem::take(&mut doc).join(" ")));
+        }
+    }
+    assert!(!fields.is_empty(), "{file}: {name} has no fields");
+    fields
+}
+
+fn load(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pushlet.toml");
+    fs::write(&file, text).unwrap();
+    Config::load(Some(&file), std::iter::empty()).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// The example with each `#key = value` and `#[[list]]` uncommented.
+fn switched_on() -> String {
+    let on = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    example().lines().map(on).collect()
+}
+
+fn example() -> String {
+    fs::read_to_string(root().join("config.example.toml")).unwrap()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
