@@ -1,5 +1,14 @@
 //! The Apple Push Notification service.
 
+mod ber;
+mod certificate;
+pub mod credential;
+pub mod kdf_cost;
+mod p12;
+mod pbe;
+mod pem;
+mod problem;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

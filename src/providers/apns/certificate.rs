@@ -1,0 +1,235 @@
+//! Apple's push certificate: what it is for, and until when.
+
+use std::fmt;
+
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::pkey::{Id, PKey, Private};
+use openssl::x509::X509;
+use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::Mode;
+use super::ber::{INTEGER, Reader, SEQUENCE, UTF8_STRING};
+use super::problem::Problem;
+
+/// Subject UID: the base topic.
+const USER_ID: &str = "0.9.2342.19200300.100.1.1";
+const DEVELOPMENT_PUSH: &str = "1.2.840.113635.100.6.3.1";
+const PRODUCTION_PUSH: &str = "1.2.840.113635.100.6.3.2";
+const VOIP_TOPICS: &str = "1.2.840.113635.100.6.3.4";
+const TOPICS: &str = "1.2.840.113635.100.6.3.6";
+/// Apple's certificates name about five; more come from nobody honest.
+const MAX_TOPICS: usize = 100;
+
+/// A client certificate with its key, valid on the day it was read.
+pub struct Certificate {
+    /// The certificate that is shown to Apple.
+    pub leaf: X509,
+    /// The other certificates of the file, in its order.
+    pub chain: Vec<X509>,
+    /// The private key of `leaf`: RSA or EC.
+    pub key: PKey<Private>,
+    /// The topics that it names, the base topic first; empty if it names none.
+    pub topics: Vec<String>,
+    /// The base topic: the UID of the subject.
+    pub default_topic: Option<String>,
+    /// Which environments it serves.
+    pub environments: Environments,
+    /// The moment from which it is valid.
+    pub not_before: OffsetDateTime,
+    /// The last moment at which it is valid.
+    pub not_after: OffsetDateTime,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Certificate")
+            .field("topics", &self.topics)
+            .field("environments", &self.environments)
+            .field("not_before", &self.not_before)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which of Apple's environments a certificate serves, by its own markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environments {
+    /// Both; today's "Apple Push Services" certificates do.
+    Both,
+    /// The sandbox only.
+    Development,
+    /// Production only.
+    Production,
+    /// It carries no marker: Apple decides.
+    Unknown,
+}
+
+impl Environments {
+    /// Whether it is known not to serve this one.
+    pub fn excludes(self, mode: Mode) -> bool {
+        match self {
+            Self::Both | Self::Unknown => false,
+            Self::Development => mode == Mode::Production,
+            Self::Production => mode == Mode::Development,
+        }
+    }
+}
+
+/// The keys and certificates of a file, in any order.
+#[derive(Default)]
+pub(super) struct Bundle {
+    pub(super) keys: Vec<PKey<Private>>,
+    pub(super) certificates: Vec<X509>,
+}
+
+impl Bundle {
+    /// Chooses certificate and key by the public key that they share, never by position. Of several
+    /// pairs (a renewed certificate beside the old one) the one that is valid and lasts longest.
+    pub(super) fn into_certificate(self, now: OffsetDateTime) -> Result<Certificate, Problem> {
+        if self.certificates.is_empty() {
+            return Err(Problem::CertificateMissing);
+        }
+        if self.keys.is_empty() {
+            return Err(Problem::KeyMissing);
+        }
+        let mut best: Option<Candidate<'_>> = None;
+        for certificate in &self.certificates {
+            let Ok(public) = certificate.public_key() else { continue };
+            let Some(key) = self.keys.iter().find(|key| key.public_eq(&public)) else { continue };
+            let candidate = Candidate {
+                certificate,
+                key,
+                not_before: moment(certificate.not_before())?,
+                not_after: moment(certificate.not_after())?,
+            };
+            if best.as_ref().is_none_or(|best| candidate.rank(now) > best.rank(now)) {
+                best = Some(candidate);
+            }
+        }
+        best.ok_or(Problem::KeyMismatch)?.finish(&self.certificates, now)
+    }
+}
+
+struct Candidate<'a> {
+    certificate: &'a X509,
+    key: &'a PKey<Private>,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+}
+
+impl Candidate<'_> {
+    fn rank(&self, now: OffsetDateTime) -> (bool, OffsetDateTime) {
+        ((self.not_before..=self.not_after).contains(&now), self.not_after)
+    }
+
+    fn finish(self, all: &[X509], now: OffsetDateTime) -> Result<Certificate, Problem> {
+        if now > self.not_after {
+            return Err(Problem::Expired(self.not_after.date()));
+        }
+        if now < self.not_before {
+            return Err(Problem::NotYetValid(self.not_before.date()));
+        }
+        if !matches!(self.key.id(), Id::EC | Id::RSA) {
+            return Err(Problem::KeyUnusable(
+                "the key is neither RSA nor EC; Apple issues no certificate for another kind"
+                    .to_owned(),
+            ));
+        }
+        let der = self.certificate.to_der().map_err(|_| Problem::Damaged)?;
+        let purpose = Purpose::read(&der);
+        Ok(Certificate {
+            leaf: self.certificate.clone(),
+            chain: all.iter().filter(|other| *other != self.certificate).cloned().collect(),
+            key: self.key.clone(),
+            topics: purpose.topics,
+            default_topic: purpose.user_id,
+            environments: purpose.environments,
+            not_before: self.not_before,
+            not_after: self.not_after,
+        })
+    }
+}
+
+/// What Apple wrote into a certificate. Its extensions are documented nowhere, so nothing in them
+/// is an error: what cannot be read is not there.
+struct Purpose {
+    topics: Vec<String>,
+    user_id: Option<String>,
+    environments: Environments,
+}
+
+impl Purpose {
+    fn read(der: &[u8]) -> Self {
+        let nothing =
+            Self { topics: Vec::new(), user_id: None, environments: Environments::Unknown };
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else { return nothing };
+        let user_id = certificate
+            .subject()
+            .iter_attributes()
+            .find(|attribute| attribute.attr_type().to_id_string() == USER_ID)
+            .and_then(|attribute| attribute.as_str().ok())
+            .filter(|topic| !topic.is_empty())
+            .map(str::to_owned);
+        let mut topics: Vec<String> = user_id.iter().cloned().collect();
+        let (mut development, mut production) = (false, false);
+        for extension in certificate.extensions() {
+            match extension.oid.to_id_string().as_str() {
+                DEVELOPMENT_PUSH => development = true,
+                PRODUCTION_PUSH => production = true,
+                TOPICS | VOIP_TOPICS => add_topics(extension.value, &mut topics),
+                _ => {}
+            }
+        }
+        let environments = match (development, production) {
+            (true, true) => Environments::Both,
+            (true, false) => Environments::Development,
+            (false, true) => Environments::Production,
+            (false, false) => Environments::Unknown,
+        };
+        Self { topics, user_id, environments }
+    }
+}
+
+/// A sequence in which each topic is a UTF-8 string, followed by a sequence of what it is for. The
+/// layout is known from other readers of these certificates, not from Apple.
+fn add_topics(value: &[u8], topics: &mut Vec<String>) {
+    let mut elements = match Reader::new(value).expect(SEQUENCE) {
+        Ok(sequence) => sequence.inside(),
+        Err(_) => Reader::new(value),
+    };
+    while let Ok(Some(element)) = elements.next() {
+        if element.tag != UTF8_STRING || topics.len() >= MAX_TOPICS {
+            continue;
+        }
+        match std::str::from_utf8(element.content) {
+            Ok("") | Err(_) => {}
+            Ok(topic) if topics.iter().any(|known| known == topic) => {}
+            Ok(topic) => topics.push(topic.to_owned()),
+        }
+    }
+}
+
+/// Reads an X.509 certificate in DER.
+pub(super) fn read_certificate(der: &[u8]) -> Result<X509, Problem> {
+    X509::from_der(der).map_err(|_| Problem::Damaged)
+}
+
+/// Reads an unencrypted PKCS#8 key. `Damaged` means that it is no PKCS#8 at all.
+pub(super) fn read_pkcs8(der: &[u8]) -> Result<PKey<Private>, Problem> {
+    Reader::new(der).expect(SEQUENCE)?.inside().expect(INTEGER)?;
+    PKey::private_key_from_pkcs8(der).map_err(|_| unreadable_key())
+}
+
+/// The diagnosis of a key that has the outside of one and cannot be used.
+pub(super) fn unreadable_key() -> Problem {
+    Problem::KeyUnusable("the private key is damaged or of an unknown kind; export it again".into())
+}
+
+fn moment(time: &Asn1TimeRef) -> Result<OffsetDateTime, Problem> {
+    let since = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(time));
+    let since = since.map_err(|_| Problem::Damaged)?;
+    let since = Duration::days(since.days.into()).checked_add(Duration::seconds(since.secs.into()));
+    since.and_then(|since| OffsetDateTime::UNIX_EPOCH.checked_add(since)).ok_or(Problem::Damaged)
+}
