@@ -8,6 +8,10 @@ mod p12;
 mod pbe;
 mod pem;
 mod problem;
+pub mod device_token;
+pub mod message;
+pub mod payload;
+pub mod push_type;
 
 use std::path::PathBuf;
 use std::time::Duration;

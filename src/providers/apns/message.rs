@@ -1,0 +1,382 @@
+//! One notification for one phone, with all that its request will say; refused if impossible.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::device_token::DeviceToken;
+use super::payload::{Content, Payload};
+use super::push_type::PushType;
+use crate::providers::json::Number;
+
+/// Most bytes of a collapse id (Apple, "Sending notification requests to APNs").
+const MAX_COLLAPSE_ID_BYTES: usize = 64;
+/// Most bytes of a topic. A bound of ours: Apple names none, and the header has to fit.
+const MAX_TOPIC_BYTES: usize = 255;
+/// A smaller expiration lies before the year 2001: it was meant as seconds from now.
+const FIRST_EXPIRATION_UNIX_SECS: u64 = 1_000_000_000;
+/// A larger expiration lies after the year 2106: it was meant as milliseconds.
+const LAST_EXPIRATION_UNIX_SECS: u64 = u32::MAX as u64;
+
+/// What a caller asks for, each value read on its own.
+pub struct Draft {
+    /// Whom to reach.
+    pub device_token: DeviceToken,
+    /// What to say.
+    pub content: Content,
+    /// The topic, if not the application's own.
+    pub topic: Option<String>,
+    /// Apple's word for the push type, if it is not to follow from the content.
+    pub push_type: Option<String>,
+    /// The priority, if not Apple's default.
+    pub priority: Option<Priority>,
+    /// Until when Apple keeps the message for a phone that is off.
+    pub expiration: Option<Expiration>,
+    /// Which earlier message this one replaces on the phone.
+    pub collapse_id: Option<String>,
+    /// How the caller wants to find the message again.
+    pub id: Option<MessageId>,
+    /// Send it again when it was written and not answered: better twice than never.
+    pub at_least_once: bool,
+}
+
+/// The value of `apns-priority`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// 10: at once. Apple's default.
+    Immediate,
+    /// 5: when it suits the power of the phone.
+    PowerAware,
+    /// 1: power before everything else, and never wake the phone.
+    PowerFirst,
+}
+
+impl Priority {
+    /// Reads Apple's number.
+    pub fn parse(number: u64) -> Option<Self> {
+        match number {
+            10 => Some(Self::Immediate),
+            5 => Some(Self::PowerAware),
+            1 => Some(Self::PowerFirst),
+            _ => None,
+        }
+    }
+
+    /// The header's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Immediate => "10",
+            Self::PowerAware => "5",
+            Self::PowerFirst => "1",
+        }
+    }
+}
+
+/// Until when Apple keeps a message for a phone that is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiration {
+    /// For so many seconds from now; 0 is now or never.
+    After {
+        /// Seconds.
+        ttl_secs: u32,
+    },
+    /// Until this time; 0 is now or never.
+    At {
+        /// Seconds since 1970.
+        unix_secs: u64,
+    },
+}
+
+/// The caller's name for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageId {
+    /// The whole `apns-id`.
+    ApnsId(Uuid),
+    /// The documented four-byte identifier: the last four bytes of a fresh `apns-id`, big endian.
+    Identifier(u32),
+}
+
+/// A notification that Apple may accept or refuse, but that is not wrong in itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Whom to reach.
+    pub device_token: DeviceToken,
+    /// The id of this message, the same on each try.
+    pub apns_id: Uuid,
+    /// The topic, with the suffix of the push type.
+    pub topic: String,
+    /// Whether the caller named the topic, and so answers for it.
+    pub is_topic_given: bool,
+    /// What kind of notification it is.
+    pub push_type: PushType,
+    /// The priority; `None` leaves the header out, and Apple takes 10.
+    pub priority: Option<Priority>,
+    /// Seconds since 1970; 0 is now or never; `None` leaves the header out, and Apple keeps the
+    /// message for a while.
+    pub expiration_unix_secs: Option<u64>,
+    /// At most 64 bytes, without control characters.
+    pub collapse_id: Option<String>,
+    /// The JSON of the notification, within Apple's limit for its push type.
+    pub payload: Bytes,
+    /// Send it again when it was written and not answered.
+    pub at_least_once: bool,
+}
+
+impl Draft {
+    /// Makes the message, for an application with this topic of its own.
+    ///
+    /// # Errors
+    ///
+    /// Every variant of [`Impossible`]; the size of the payload is looked at last.
+    pub fn into_message(
+        self,
+        default_topic: Option<&str>,
+        now: SystemTime,
+    ) -> Result<Message, Impossible> {
+        let Payload { text: payload, is_silent } = Payload::of(&self.content)?;
+        let push_type = push_type(self.push_type.as_deref(), &self.content, is_silent)?;
+        let is_topic_given = self.topic.is_some();
+        let topic = topic(self.topic, default_topic, &push_type)?;
+        let priority = priority(self.priority, &push_type)?;
+        refuse_relevance_score(&self.content, &push_type)?;
+        let expiration_unix_secs =
+            self.expiration.map(|expiration| expiration.unix_secs(now)).transpose()?;
+        refuse_collapse_id(self.collapse_id.as_deref())?;
+        let limit_bytes = push_type.payload_limit_bytes();
+        if payload.len() > limit_bytes {
+            return Err(Impossible::PayloadTooLarge { size_bytes: payload.len(), limit_bytes });
+        }
+        Ok(Message {
+            device_token: self.device_token,
+            apns_id: apns_id(self.id),
+            topic,
+            is_topic_given,
+            push_type,
+            priority,
+            expiration_unix_secs,
+            collapse_id: self.collapse_id,
+            payload: Bytes::from(payload),
+            at_least_once: self.at_least_once,
+        })
+    }
+}
+
+/// Leaves out what is said and to whom.
+impl fmt::Debug for Message {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Message")
+            .field("device_token", &self.device_token)
+            .field("apns_id", &self.apns_id)
+            .field("topic", &self.topic)
+            .field("push_type", &self.push_type)
+            .field("payload_bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a draft makes no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Impossible {
+    /// No alert, title, badge, sound, data, `content_available` or payload.
+    EmptyNotification,
+    /// Longer than 64 bytes, or not fit for a header.
+    InvalidCollapseId,
+    /// `data` holds an `aps` that cannot be merged.
+    InvalidData {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Not 0 and no time in this century.
+    InvalidExpiration {
+        /// What was given, in seconds.
+        unix_secs: u64,
+    },
+    /// Priority 10 for a background notification, which Apple calls an error.
+    InvalidPriority,
+    /// A push type that nobody knows, without a payload of the caller's own.
+    InvalidPushType,
+    /// A score outside 0 to 1 for anything but a Live Activity.
+    InvalidRelevanceScore,
+    /// A topic that is not fit for a header, or lacks the suffix of the push type.
+    InvalidTopic {
+        /// What the topic must end in; empty if that is not what is wrong.
+        suffix: &'static str,
+    },
+    /// Neither the call nor the application names a topic.
+    MissingTopic,
+    /// More bytes than Apple takes.
+    PayloadTooLarge {
+        /// The size of the payload.
+        size_bytes: usize,
+        /// Apple's limit for this push type.
+        limit_bytes: usize,
+    },
+}
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyNotification => formatter.write_str(
+                "there is nothing to say: give alert, badge, sound, data, content_available or \
+                 payload",
+            ),
+            Self::InvalidCollapseId => write!(
+                formatter,
+                "collapse_id must be at most {MAX_COLLAPSE_ID_BYTES} bytes, without control \
+                 characters and without spaces at its ends"
+            ),
+            Self::InvalidData { problem } => formatter.write_str(problem),
+            Self::InvalidExpiration { unix_secs } => write!(
+                formatter,
+                "expiration must be 0 or a time in Unix seconds, found `{unix_secs}`, which looks \
+                 like {}",
+                if *unix_secs < FIRST_EXPIRATION_UNIX_SECS {
+                    "seconds from now; give those as ttl"
+                } else {
+                    "milliseconds; divide by 1000"
+                }
+            ),
+            Self::InvalidPriority => formatter.write_str(
+                "priority must be 5 or 1 for a background notification, found `10`; leave it out \
+                 and 5 is sent",
+            ),
+            Self::InvalidPushType => formatter.write_str(
+                "push_type must be alert, background, complication, controls, fileprovider, \
+                 liveactivity, location, mdm, pushtotalk, voip or widgets; another word, of \
+                 letters only, needs a payload",
+            ),
+            Self::InvalidRelevanceScore => formatter.write_str(
+                "relevance_score must be from 0 to 1; only a liveactivity takes other numbers",
+            ),
+            Self::InvalidTopic { suffix: "" } => write!(
+                formatter,
+                "topic must be 1 to {MAX_TOPIC_BYTES} visible ASCII characters, such as a bundle id"
+            ),
+            Self::InvalidTopic { suffix } => {
+                write!(formatter, "topic must end in `{suffix}` for this push_type")
+            }
+            Self::MissingTopic => formatter.write_str(
+                "the application has no topic of its own; give topic, or register it with \
+                 apns_topic",
+            ),
+            Self::PayloadTooLarge { size_bytes, limit_bytes } => write!(
+                formatter,
+                "the payload has {size_bytes} bytes and apple takes {limit_bytes} for this \
+                 push_type; shorten it"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Impossible {}
+
+fn push_type(
+    word: Option<&str>,
+    content: &Content,
+    is_silent: bool,
+) -> Result<PushType, Impossible> {
+    let Some(word) = word else {
+        return Ok(if is_silent { PushType::Background } else { PushType::Alert });
+    };
+    match (PushType::parse(word), content) {
+        (None, _) | (Some(PushType::Other(_)), Content::Parts(_)) => {
+            Err(Impossible::InvalidPushType)
+        }
+        (Some(push_type), _) => Ok(push_type),
+    }
+}
+
+fn topic(
+    given: Option<String>,
+    default: Option<&str>,
+    push_type: &PushType,
+) -> Result<String, Impossible> {
+    let suffix = push_type.topic_suffix();
+    if let Some(given) = given {
+        let fits = (1..=MAX_TOPIC_BYTES).contains(&given.len());
+        if !fits || !given.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Impossible::InvalidTopic { suffix: "" });
+        }
+        if !given.ends_with(suffix) {
+            return Err(Impossible::InvalidTopic { suffix });
+        }
+        return Ok(given);
+    }
+    match default {
+        None => Err(Impossible::MissingTopic),
+        Some(default) if default.ends_with(suffix) => Ok(default.to_owned()),
+        Some(default) => Ok(format!("{default}{suffix}")),
+    }
+}
+
+fn priority(given: Option<Priority>, push_type: &PushType) -> Result<Option<Priority>, Impossible> {
+    if *push_type != PushType::Background {
+        return Ok(given);
+    }
+    match given {
+        None => Ok(Some(Priority::PowerAware)),
+        Some(Priority::Immediate) => Err(Impossible::InvalidPriority),
+        Some(Priority::PowerAware | Priority::PowerFirst) => Ok(given),
+    }
+}
+
+fn refuse_relevance_score(content: &Content, push_type: &PushType) -> Result<(), Impossible> {
+    let score = match content {
+        Content::Parts(parts) => parts.relevance_score.as_ref().map(Number::value),
+        Content::Whole(_) => None,
+    };
+    match score {
+        Some(score) if *push_type != PushType::LiveActivity && !(0.0..=1.0).contains(&score) => {
+            Err(Impossible::InvalidRelevanceScore)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl Expiration {
+    fn unix_secs(self, now: SystemTime) -> Result<u64, Impossible> {
+        match self {
+            Self::After { ttl_secs: 0 } | Self::At { unix_secs: 0 } => Ok(0),
+            Self::After { ttl_secs } => {
+                let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                Ok(now.saturating_add(u64::from(ttl_secs)))
+            }
+            Self::At { unix_secs }
+                if (FIRST_EXPIRATION_UNIX_SECS..=LAST_EXPIRATION_UNIX_SECS)
+                    .contains(&unix_secs) =>
+            {
+                Ok(unix_secs)
+            }
+            Self::At { unix_secs } => Err(Impossible::InvalidExpiration { unix_secs }),
+        }
+    }
+}
+
+/// A header of HTTP/2 neither begins nor ends in white space (RFC 9113 §8.2.1), and one with
+/// control characters is malformed: it would cost the whole stream.
+fn refuse_collapse_id(collapse_id: Option<&str>) -> Result<(), Impossible> {
+    match collapse_id {
+        Some(id)
+            if id.len() > MAX_COLLAPSE_ID_BYTES
+                || id.chars().any(char::is_control)
+                || id.trim_matches(' ').len() != id.len() =>
+        {
+            Err(Impossible::InvalidCollapseId)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn apns_id(given: Option<MessageId>) -> Uuid {
+    match given {
+        None => Uuid::new_v4(),
+        Some(MessageId::ApnsId(uuid)) => uuid,
+        Some(MessageId::Identifier(identifier)) => {
+            let fresh = Uuid::new_v4().as_u128() & !u128::from(u32::MAX);
+            Uuid::from_u128(fresh | u128::from(identifier))
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The JSON that reaches the phone: the `aps` dictionary and what stands beside it.
+
+use super::message::Impossible;
+use crate::providers::json::{self, Member, Number, Object, TextOrObject, Writer};
+
+/// What a notification says: said in parts, or as a whole.
+pub enum Content {
+    /// Parts, to be put together.
+    Parts(Box<Parts>),
+    /// The whole payload, sent as it is.
+    Whole(Object),
+}
+
+/// The parts of a payload. Apple, "Generating a remote notification", describes each key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Parts {
+    /// `alert`: the text to show, or Apple's dictionary of it.
+    pub alert: Option<TextOrObject>,
+    /// `badge`: the number on the icon; 0 takes it away. At most 2³¹−1.
+    pub badge: Option<u32>,
+    /// `category`: which set of buttons to show.
+    pub category: Option<String>,
+    /// `content-available`: wake the app. `false` leaves it out, also where `data` has it.
+    pub content_available: Option<bool>,
+    /// Members beside `aps`; an `aps` among them is merged, and the other parts win over it.
+    pub data: Option<Object>,
+    /// `interruption-level`.
+    pub interruption_level: Option<InterruptionLevel>,
+    /// `mutable-content`: let the app's extension change it. `false` leaves it out, also where
+    /// `data` has it.
+    pub mutable_content: Option<bool>,
+    /// `relevance-score`: 0 to 1, any number for a Live Activity.
+    pub relevance_score: Option<Number>,
+    /// `sound`: a file's name, or Apple's dictionary for critical alerts.
+    pub sound: Option<TextOrObject>,
+    /// `subtitle` of the alert.
+    pub subtitle: Option<String>,
+    /// `target-content-id`: which window to bring forward.
+    pub target_content_id: Option<String>,
+    /// `thread-id`: which notifications to show together.
+    pub thread_id: Option<String>,
+    /// `title` of the alert.
+    pub title: Option<String>,
+}
+
+/// How much a notification may disturb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InterruptionLevel {
+    /// Shown at once, with sound.
+    Active,
+    /// Sounds in spite of the mute switch; needs Apple's permission.
+    Critical,
+    /// Listed, without lighting the screen.
+    Passive,
+    /// Shown at once in spite of a focus.
+    TimeSensitive,
+}
+
+impl InterruptionLevel {
+    /// Reads Apple's word.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "active" => Some(Self::Active),
+            "critical" => Some(Self::Critical),
+            "passive" => Some(Self::Passive),
+            "time-sensitive" => Some(Self::TimeSensitive),
+            _ => None,
+        }
+    }
+
+    /// Apple's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Critical => "critical",
+            Self::Passive => "passive",
+            Self::TimeSensitive => "time-sensitive",
+        }
+    }
+}
+
+/// A payload, ready to be sent.
+#[derive(Debug, PartialEq)]
+pub(super) struct Payload {
+    /// Compact JSON, or the text that was given.
+    pub(super) text: String,
+    /// It wakes the app and shows a person nothing: no alert, badge or sound.
+    pub(super) is_silent: bool,
+}
+
+impl Payload {
+    /// Puts a payload together.
+    pub(super) fn of(content: &Content) -> Result<Self, Impossible> {
+        match content {
+            Content::Parts(parts) => Self::composed(parts),
+            Content::Whole(object) => Ok(Self::whole(object)),
+        }
+    }
+
+    fn composed(parts: &Parts) -> Result<Self, Impossible> {
+        if parts.says_nothing() {
+            return Err(Impossible::EmptyNotification);
+        }
+        let data = parts.data.as_ref().map(Object::members).unwrap_or_default();
+        let inherited = inherited_aps(&data)?;
+
+        let mut aps = Writer::open();
+        write_alert(parts, &inherited, &mut aps)?;
+        write_rest(parts, &mut aps);
+        for member in inherited.iter().filter(|member| !parts.decide(&member.name())) {
+            aps.member(member);
+        }
+        let mut payload = Writer::open();
+        payload.raw("aps", &aps.close());
+        for member in data.iter().filter(|member| member.name() != "aps") {
+            payload.member(member);
+        }
+        Ok(Self { text: payload.close(), is_silent: is_silent(parts, &inherited) })
+    }
+
+    fn whole(object: &Object) -> Self {
+        let members = object.members();
+        let aps = members.iter().rfind(|member| member.name() == "aps");
+        let aps = aps.and_then(|aps| json::members(aps.value)).unwrap_or_default();
+        Self { text: object.as_str().to_owned(), is_silent: is_silent(&Parts::default(), &aps) }
+    }
+}
+
+/// The members of the `aps` that `data` brings along.
+fn inherited_aps<'a>(data: &[Member<'a>]) -> Result<Vec<Member<'a>>, Impossible> {
+    let mut found = data.iter().filter(|member| member.name() == "aps");
+    let Some(aps) = found.next() else { return Ok(Vec::new()) };
+    if found.next().is_some() {
+        return Err(Impossible::InvalidData { problem: "`aps` stands in it twice".to_owned() });
+    }
+    json::members(aps.value).ok_or_else(|| Impossible::InvalidData {
+        problem: format!("expected an object as `aps`, found {}", json::kind(aps.value)),
+    })
+}
+
+/// Whether the app is woken and the person sees nothing. Apple wants such a message to be of type
+/// `background`, wherever its `aps` was written.
+fn is_silent(parts: &Parts, inherited: &[Member<'_>]) -> bool {
+    let inherits = |key: &str, counts: fn(&str) -> bool| {
+        inherited.iter().any(|member| member.name() == key && counts(member.value.get()))
+    };
+    let wakes = parts
+        .content_available
+        .unwrap_or_else(|| inherits("content-available", |value| matches!(value, "1" | "true")));
+    let shows = ["alert", "badge", "sound"]
+        .iter()
+        .any(|key| parts.decide(key) || inherits(key, |value| value != "null"));
+    wakes && !shows
+}
+
+impl Parts {
+    fn says_nothing(&self) -> bool {
+        self.alert.is_none()
+            && !self.has_title()
+            && self.badge.is_none()
+            && self.sound.is_none()
+            && self.data.is_none()
+            && self.content_available != Some(true)
+    }
+
+    fn has_title(&self) -> bool {
+        self.title.is_some() || self.subtitle.is_some()
+    }
+
+    /// Whether a part was given for this key of `aps`, so that the one in `data` is out.
+    fn decide(&self, key: &str) -> bool {
+        match key {
+            "alert" => self.alert.is_some() || self.has_title(),
+            "badge" => self.badge.is_some(),
+            "category" => self.category.is_some(),
+            "content-available" => self.content_available.is_some(),
+            "interruption-level" => self.interruption_level.is_some(),
+            "mutable-content" => self.mutable_content.is_some(),
+            "relevance-score" => self.relevance_score.is_some(),
+            "sound" => self.sound.is_some(),
+            "target-content-id" => self.target_content_id.is_some(),
+            "thread-id" => self.thread_id.is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// Writes the alert: as given, or as a dictionary when there is a title or subtitle to put in.
+fn write_alert(
+    parts: &Parts,
+    inherited: &[Member<'_>],
+    aps: &mut Writer,
+) -> Result<(), Impossible> {
+    let mut titled = Writer::open();
+    for (key, text) in [("title", &parts.title), ("subtitle", &parts.subtitle)] {
+        if let Some(text) = text {
+            titled.text(key, text);
+        }
+    }
+    match (&parts.alert, parts.has_title()) {
+        (None, false) => return Ok(()),
+        (None, true) => add_inherited_alert(parts, inherited, &mut titled)?,
+        (Some(alert), false) => {
+            write_text_or_object("alert", alert, aps);
+            return Ok(());
+        }
+        (Some(TextOrObject::Object(alert)), true) => {
+            add_unreplaced(parts, &alert.members(), &mut titled);
+        }
+        (Some(TextOrObject::Text(alert)), true) => titled.text("body", alert),
+    }
+    aps.raw("alert", &titled.close());
+    Ok(())
+}
+
+/// Puts the alert of the `aps` in `data` under a title or subtitle that was given beside it.
+fn add_inherited_alert(
+    parts: &Parts,
+    inherited: &[Member<'_>],
+    titled: &mut Writer,
+) -> Result<(), Impossible> {
+    let Some(alert) = inherited.iter().rfind(|member| member.name() == "alert") else {
+        return Ok(());
+    };
+    match json::kind(alert.value) {
+        "null" => {}
+        "object" => {
+            let members = json::members(alert.value).unwrap_or_default();
+            add_unreplaced(parts, &members, titled);
+        }
+        "string" => titled.raw("body", alert.value.get()),
+        found => {
+            let problem = format!("expected text or an object as `aps.alert`, found {found}");
+            return Err(Impossible::InvalidData { problem });
+        }
+    }
+    Ok(())
+}
+
+/// Adds the members of an alert dictionary but those that `title` and `subtitle` replace.
+fn add_unreplaced(parts: &Parts, members: &[Member<'_>], titled: &mut Writer) {
+    for member in members {
+        let is_replaced = match &*member.name() {
+            "title" => parts.title.is_some(),
+            "subtitle" => parts.subtitle.is_some(),
+            _ => false,
+        };
+        if !is_replaced {
+            titled.member(member);
+        }
+    }
+}
+
+fn write_rest(parts: &Parts, aps: &mut Writer) {
+    if let Some(badge) = parts.badge {
+        aps.raw("badge", &badge.to_string());
+    }
+    if let Some(sound) = &parts.sound {
+        write_text_or_object("sound", sound, aps);
+    }
+    for (key, text) in [
+        ("category", parts.category.as_deref()),
+        ("thread-id", parts.thread_id.as_deref()),
+        ("target-content-id", parts.target_content_id.as_deref()),
+        ("interruption-level", parts.interruption_level.map(InterruptionLevel::as_str)),
+    ] {
+        if let Some(text) = text {
+            aps.text(key, text);
+        }
+    }
+    for (key, flag) in
+        [("content-available", parts.content_available), ("mutable-content", parts.mutable_content)]
+    {
+        if flag == Some(true) {
+            aps.raw(key, "1");
+        }
+    }
+    if let Some(score) = &parts.relevance_score {
+        aps.raw("relevance-score", score.as_str());
+    }
+}
+
+fn write_text_or_object(key: &'static str, value: &TextOrObject, aps: &mut Writer) {
+    match value {
+        TextOrObject::Object(object) => aps.raw(key, object.as_str()),
+        TextOrObject::Text(text) => aps.text(key, text),
+    }
+}
