@@ -1,6 +1,11 @@
 //! The HTTP surface.
 
+pub mod apns_message;
 pub mod auth;
+pub mod body;
+pub mod error;
+mod file;
+pub mod params;
 
 /// The section `[compat]`: what the original Pushlet did and nobody should want today.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,0 +1,379 @@
+//! Parameters: names checked, and values taken out one by one, each as the type it must be.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::Compat;
+use super::error::ApiError;
+use super::file;
+use crate::providers::json::{self, Number, Object, TextOrObject};
+use crate::secret::Secret;
+
+/// Ids, tokens, keys and credentials: empty, they count as left out, since forms send every field.
+const EMPTY_IS_LEFT_OUT: &[&str] = &[
+    "apns_id",
+    "apns_key_id",
+    "apns_p12",
+    "apns_p8",
+    "apns_pem",
+    "apns_team_id",
+    "application_id",
+    "collapse_id",
+    "device_token",
+    "fcm_service_account",
+    "gcm_api_key",
+    "target_content_id",
+    "thread_id",
+];
+
+/// The parameters of one call, as they came. Each is taken out once.
+#[derive(Default)]
+pub struct Params {
+    entries: Vec<(String, Value)>,
+}
+
+/// A value, not looked into yet.
+pub enum Value {
+    /// Of a form or a multipart body: text or a file.
+    Bytes(Bytes),
+    /// Of a JSON body: any JSON, its bytes kept.
+    Json(Box<RawValue>),
+}
+
+impl Params {
+    /// Adds one more, under a name that may be there already.
+    pub(super) fn push(&mut self, name: String, value: Value) {
+        self.entries.push((name, value));
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Checks all names: those that nobody knows are refused, unless `compat.ignore_unknown`, and
+    /// so are known ones given twice.
+    ///
+    /// # Errors
+    ///
+    /// `unknown_parameter`, `conflicting_parameters`.
+    pub fn check_names(&self, known: &[&str], compat: &Compat) -> Result<(), ApiError> {
+        for (index, (name, value)) in self.entries.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                if compat.ignore_unknown || is_left_out(name, value) {
+                    continue;
+                }
+                return Err(unknown(name, known));
+            }
+            if self.entries.iter().take(index).any(|(earlier, _)| earlier == name) {
+                return Err(ApiError::conflicting_parameters(format!(
+                    "{name} is given twice; give it once"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses parameters that belong to the other service, unless `compat.ignore_unknown`.
+    /// `service` is where the message goes, `other` whose names these are.
+    ///
+    /// # Errors
+    ///
+    /// `unknown_parameter`.
+    pub fn check_service(
+        &self,
+        service: &str,
+        other: &str,
+        names_of_other: &[&str],
+        compat: &Compat,
+    ) -> Result<(), ApiError> {
+        let stray = names_of_other.iter().find(|name| self.has(name));
+        match stray {
+            Some(name) if !compat.ignore_unknown => Err(ApiError::unknown_parameter(format!(
+                "{name} is a parameter of {other}, and this message goes to {service}; leave it out"
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Refuses what stands beside a parameter that excludes it.
+    ///
+    /// # Errors
+    ///
+    /// `conflicting_parameters`.
+    pub fn check_excluded(&self, name: &str, excluded: &[&str]) -> Result<(), ApiError> {
+        match excluded.iter().find(|other| self.has(other)) {
+            Some(other) if self.has(name) => Err(ApiError::conflicting_parameters(format!(
+                "{name} and {other} exclude each other; give one of them"
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether it was given, and not left out by a null or, for ids and the like, emptiness.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(given, value)| given == name && !is_left_out(name, value))
+    }
+
+    /// Takes text.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_<name>` for JSON that is no string, `invalid_request` for bytes that are not UTF-8.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+        self.take(name).map(|value| text(name, &value)).transpose()
+    }
+
+    /// Takes text that must not be printed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Params::text`].
+    pub fn secret(&mut self, name: &str) -> Result<Option<Secret<String>>, ApiError> {
+        Ok(self.text(name)?.map(Secret::new))
+    }
+
+    /// Takes a boolean: `true`, `false`, `1` or `0`.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_<name>`, and `invalid_request` for bytes that are not UTF-8.
+    pub fn boolean(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let word = word(name, &value)?;
+        match &*word {
+            "true" | "1" => Ok(Some(true)),
+            "false" | "0" => Ok(Some(false)),
+            _ => Err(must_be(name, "true, false, 1 or 0", &word)),
+        }
+    }
+
+    /// Takes a whole number: decimal digits, a JSON integer, or its string.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_<name>`, also out of range, and `invalid_request` for bytes that are not UTF-8.
+    pub fn integer(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, ApiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let word = word(name, &value)?;
+        let is_digits = word.bytes().all(|byte| byte.is_ascii_digit());
+        match word.parse::<u64>() {
+            Ok(number) if is_digits && range.contains(&number) => Ok(Some(number)),
+            Ok(_) | Err(_) => {
+                let expected = format!("a whole number from {} to {}", range.start(), range.end());
+                Err(must_be(name, &expected, &word))
+            }
+        }
+    }
+
+    /// Takes a number, its spelling kept.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_<name>`, and `invalid_request` for bytes that are not UTF-8.
+    pub fn number(&mut self, name: &str) -> Result<Option<Number>, ApiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let word = word(name, &value)?;
+        match Number::parse(&word) {
+            Some(number) => Ok(Some(number)),
+            None => Err(must_be(name, "a number, such as 0.5", &word)),
+        }
+    }
+
+    /// Takes one of a few words, by the function that knows them; `expected` lists them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Params::text`].
+    pub fn choice<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(word) = self.text(name)? else { return Ok(None) };
+        match parse(&word) {
+            Some(choice) => Ok(Some(choice)),
+            None => Err(must_be(name, expected, &word)),
+        }
+    }
+
+    /// Takes a file: DER and PEM as they are, and so is JSON; anything else is base64.
+    /// A service account may also be a JSON object in a JSON body.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_<name>`.
+    pub fn file(&mut self, name: &str) -> Result<Option<Vec<u8>>, ApiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let contents = match &value {
+            Value::Bytes(bytes) => file::contents(bytes),
+            Value::Json(raw) => match json::kind(raw) {
+                "string" => file::contents(json_text(raw)?.as_bytes()),
+                "object" if name == "fcm_service_account" => Some(raw.get().as_bytes().to_vec()),
+                found => {
+                    let problem = format!("expected text with base64 or PEM, found {found}");
+                    return Err(ApiError::invalid_file(name, problem));
+                }
+            },
+        };
+        match contents {
+            Some(contents) => Ok(Some(contents)),
+            None => Err(ApiError::invalid_file(name, "it is neither DER nor PEM nor base64")),
+        }
+    }
+
+    /// Takes a JSON object, its bytes kept: of a form its text, of a JSON body an object or a
+    /// string that holds the text of one.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_data_json` for `data`, `invalid_<name>` for others; `invalid_request` for bytes
+    /// that are not UTF-8.
+    pub fn object(&mut self, name: &str) -> Result<Option<Object>, ApiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let object = match value {
+            Value::Bytes(bytes) => Object::parse(utf8(name, &bytes)?),
+            Value::Json(raw) if json::kind(&raw) == "string" => Object::parse(&json_text(&raw)?),
+            Value::Json(raw) => Object::from_checked(raw),
+        };
+        object.map(Some).map_err(|error| ApiError::invalid_json(name, error))
+    }
+
+    /// Takes text or an object: a JSON object, or a form value that reads as one; else it is text.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_<name>` for other JSON, `invalid_request` for bytes that are not UTF-8.
+    pub fn text_or_object(&mut self, name: &str) -> Result<Option<TextOrObject>, ApiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let given = match value {
+            Value::Bytes(bytes) => {
+                let text = utf8(name, &bytes)?;
+                let looks_like_one = text.trim_ascii_start().starts_with('{');
+                match looks_like_one.then(|| Object::parse(text)) {
+                    Some(Ok(object)) => TextOrObject::Object(object),
+                    Some(Err(_)) | None => TextOrObject::Text(text.to_owned()),
+                }
+            }
+            Value::Json(raw) => match json::kind(&raw) {
+                "string" => TextOrObject::Text(json_text(&raw)?),
+                found => TextOrObject::Object(Object::from_checked(raw).map_err(|_| {
+                    ApiError::invalid(name, format!("must be text or an object, found {found}"))
+                })?),
+            },
+        };
+        Ok(Some(given))
+    }
+
+    /// Takes a list of 1 to `most` texts, none of them empty: a JSON array, or a form's text of
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_<name>`, and `invalid_request` for bytes that are not UTF-8.
+    pub fn texts(&mut self, name: &str, most: usize) -> Result<Option<Vec<String>>, ApiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let list = match &value {
+            Value::Bytes(bytes) => utf8(name, bytes)?,
+            Value::Json(raw) => raw.get(),
+        };
+        match serde_json::from_str::<Vec<String>>(list) {
+            Ok(texts)
+                if (1..=most).contains(&texts.len()) && texts.iter().all(|t| !t.is_empty()) =>
+            {
+                Ok(Some(texts))
+            }
+            Ok(texts) if texts.len() > most => {
+                let found = texts.len();
+                Err(ApiError::invalid(name, format!("must be at most {most} texts, found {found}")))
+            }
+            Ok(_) | Err(_) => Err(ApiError::invalid(
+                name,
+                format!("must be a json array of 1 to {most} texts, none of them empty"),
+            )),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let index = self.entries.iter().position(|(given, _)| given == name)?;
+        let (name, value) = self.entries.swap_remove(index);
+        (!is_left_out(&name, &value)).then_some(value)
+    }
+}
+
+/// The names only: values are tokens, texts and keys.
+impl fmt::Debug for Params {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.entries.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// What of a caller's text goes into a sentence: enough to find it, and no control characters.
+pub(super) fn excerpt(text: &str) -> String {
+    const MAX_CHARS: usize = 40;
+    let mut excerpt: String = text.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MAX_CHARS).is_some() {
+        excerpt.push('…');
+    }
+    excerpt
+}
+
+fn must_be(name: &str, expected: &str, found: &str) -> ApiError {
+    ApiError::invalid(name, format_args!("must be {expected}, found `{}`", excerpt(found)))
+}
+
+fn unknown(name: &str, known: &[&str]) -> ApiError {
+    let similarity = |candidate: &&&str| strsim::jaro_winkler(name, candidate);
+    let nearest = known.iter().max_by(|left, right| similarity(left).total_cmp(&similarity(right)));
+    let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+    let name = excerpt(name);
+    ApiError::unknown_parameter(format!("there is no parameter `{name}` in this call{hint}"))
+}
+
+fn is_left_out(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Bytes(bytes) => bytes.is_empty() && EMPTY_IS_LEFT_OUT.contains(&name),
+        Value::Json(raw) => {
+            raw.get() == "null" || (raw.get() == "\"\"" && EMPTY_IS_LEFT_OUT.contains(&name))
+        }
+    }
+}
+
+fn text(name: &str, value: &Value) -> Result<String, ApiError> {
+    match value {
+        Value::Bytes(bytes) => utf8(name, bytes).map(str::to_owned),
+        Value::Json(raw) => match json::kind(raw) {
+            "string" => json_text(raw),
+            found => Err(ApiError::invalid(name, format_args!("must be text, found {found}"))),
+        },
+    }
+}
+
+/// The text of a form value or of a JSON string; of other JSON its spelling.
+fn word<'a>(name: &str, value: &'a Value) -> Result<Cow<'a, str>, ApiError> {
+    match value {
+        Value::Bytes(bytes) => utf8(name, bytes).map(Cow::Borrowed),
+        Value::Json(raw) if json::kind(raw) == "string" => json_text(raw).map(Cow::Owned),
+        Value::Json(raw) => Ok(Cow::Borrowed(raw.get())),
+    }
+}
+
+fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, ApiError> {
+    str::from_utf8(bytes)
+        .map_err(|_| ApiError::invalid_request(format!("{name} is not utf-8; send it as utf-8")))
+}
+
+fn json_text(raw: &RawValue) -> Result<String, ApiError> {
+    serde_json::from_str(raw.get())
+        .map_err(|_| ApiError::invalid_request("the body holds a string that is no text"))
+}
