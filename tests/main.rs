@@ -12,4 +12,5 @@
 mod architecture;
 mod config;
 mod docs;
+mod api;
 mod support;

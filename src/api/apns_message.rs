@@ -141,3 +141,270 @@ fn hyphenated_uuid(text: &str) -> Option<Uuid> {
     const LENGTH: usize = 36;
     Uuid::try_parse(text).ok().filter(|_| text.len() == LENGTH)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::api::body;
+    use crate::providers::apns::message::Message;
+
+    fn drafted(params: Result<Params, ApiError>) -> Result<Message, ApiError> {
+        let draft = apns_draft(&mut params?)?;
+        Ok(draft.into_message(Some("com.example.app"), UNIX_EPOCH)?)
+    }
+
+    fn form(text: &str) -> Result<Message, ApiError> {
+        let text = format!("device_token=ab01&{text}");
+        drafted(body::form(&Bytes::from(text)))
+    }
+
+    fn json(members: &str) -> Result<Message, ApiError> {
+        drafted(body::json(format!("{{\"device_token\":\"ab01\",{members}}}").as_bytes()))
+    }
+
+    fn payload(message: Result<Message, ApiError>) -> String {
+        match message {
+            Ok(message) => String::from_utf8_lossy(&message.payload).into_owned(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn refused(message: Result<Message, ApiError>) -> (String, String) {
+        message.err().map(|error| (error.code().to_owned(), error.to_string())).unwrap_or_default()
+    }
+
+    #[test]
+    fn form_and_json_make_the_same_message() {
+        let of_form = form(concat!(
+            "alert=%7B%22body%22%3A%22b%22%7D&title=t&subtitle=s&badge=007&sound=default&category=c",
+            "&thread_id=th&content_available=1&mutable_content=true&interruption_level=active",
+            "&relevance_score=0.50&target_content_id=w&data=%7B%22n%22%3A1.0%7D&topic=a.b",
+            "&push_type=alert&priority=5&expiration=1000000000&collapse_id=col&at_least_once=true",
+            "&apns_id=123E4567-E89B-42D3-A456-426614174000&identifier=7"
+        ));
+        let of_json = json(
+            r#""alert":{"body":"b"},"title":"t","subtitle":"s","badge":7,"sound":"default",
+            "category":"c","thread_id":"th","content_available":true,"mutable_content":1,
+            "interruption_level":"active","relevance_score":0.50,"target_content_id":"w",
+            "data":{"n":1.0},"topic":"a.b","push_type":"alert","priority":"5",
+            "expiration":1000000000,"collapse_id":"col","at_least_once":"1","identifier":"7",
+            "apns_id":"123e4567-e89b-42d3-a456-426614174000""#,
+        );
+
+        assert_eq!(
+            payload(of_form.clone()),
+            concat!(
+                r#"{"aps":{"alert":{"title":"t","subtitle":"s","body":"b"},"badge":7,"#,
+                r#""sound":"default","category":"c","thread-id":"th","target-content-id":"w","#,
+                r#""interruption-level":"active","content-available":1,"mutable-content":1,"#,
+                r#""relevance-score":0.50},"n":1.0}"#
+            )
+        );
+        let message = of_form.clone().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(message.apns_id.to_string(), "123e4567-e89b-42d3-a456-426614174000");
+        assert_eq!((message.topic.as_str(), message.is_topic_given), ("a.b", true));
+        assert_eq!(message.priority, Some(Priority::PowerAware));
+        assert_eq!(message.expiration_unix_secs, Some(1_000_000_000));
+        assert_eq!(message.collapse_id.as_deref(), Some("col"));
+        assert!(message.at_least_once);
+        assert_eq!(of_form, of_json);
+    }
+
+    #[test]
+    fn nulls_and_empty_ids_are_left_out() {
+        let message = json(
+            r#""alert":"x","badge":null,"apns_id":"","collapse_id":"","thread_id":"",
+            "target_content_id":"","data":null,"payload":null,"expiration":null,"ttl":0"#,
+        );
+
+        assert_eq!(payload(message.clone()), r#"{"aps":{"alert":"x"}}"#);
+        let message = message.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((message.collapse_id, message.expiration_unix_secs), (None, Some(0)));
+        assert_eq!(
+            payload(form("alert=&sound=&category=")),
+            r#"{"aps":{"alert":"","sound":"","category":""}}"#
+        );
+    }
+
+    #[test]
+    fn data_and_payload_keep_their_bytes() {
+        let text = r#"{"b":1.0e2,"a":[1, 2],"n":12345678901234567890}"#;
+        let expected = r#"{"aps":{},"b":1.0e2,"a":[1, 2],"n":12345678901234567890}"#;
+        let quoted = text.replace('"', "\\\"");
+
+        assert_eq!(payload(form(&format!("data={text}"))), expected);
+        assert_eq!(payload(json(&format!("\"data\":{text}"))), expected);
+        assert_eq!(payload(json(&format!("\"data\":\"{quoted}\""))), expected);
+        assert_eq!(payload(form(&format!("payload={text}"))), text);
+        assert_eq!(payload(json(&format!("\"payload\": {text}"))), text);
+    }
+
+    #[test]
+    fn alert_is_text_unless_it_reads_as_an_object() {
+        assert_eq!(payload(form("alert={not json}")), r#"{"aps":{"alert":"{not json}"}}"#);
+        assert_eq!(payload(form("alert=[1]")), r#"{"aps":{"alert":"[1]"}}"#);
+        assert_eq!(payload(form("sound= {\"critical\":1}")), r#"{"aps":{"sound":{"critical":1}}}"#);
+        assert_eq!(payload(json(r#""alert":"{}""#)), r#"{"aps":{"alert":"{}"}}"#);
+    }
+
+    #[test]
+    fn a_token_is_required() {
+        let required = refused(Err(ApiError::device_token_required()));
+
+        assert_eq!(refused(drafted(body::json(b"{}"))), required);
+        assert_eq!(refused(drafted(body::json(b"{\"device_token\":\"\"}"))), required);
+    }
+
+    #[test]
+    fn a_bad_token_is_not_repeated() {
+        let message = "device_token must be 1 to 100 bytes in hexadecimal, an even number of \
+                       digits; send the token that the phone registered";
+
+        for body in ["device_token=xyz", "device_token=abc", "device_token=<>"] {
+            assert_eq!(
+                refused(drafted(body::form(&Bytes::from(body)))),
+                ("invalid_device_token".to_owned(), message.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn every_parameter_refuses_what_it_is_not() {
+        const WHOLE: &str = "must be a whole number from 0 to";
+        const BOOLEAN: &str = "must be true, false, 1 or 0, found";
+        const ID: &str = "must be a UUID such as 123e4567-e89b-42d3-a456-426614174000, found";
+        let table = [
+            ("alert", "[1]", "must be text or an object, found array".to_owned()),
+            ("apns_id", "\"{x\"", format!("{ID} `{{x`")),
+            (
+                "apns_id",
+                "\"123e4567e89b42d3a456426614174000\"",
+                format!("{ID} `123e4567e89b42d3a456426614174000`"),
+            ),
+            ("at_least_once", "\"yes\"", format!("{BOOLEAN} `yes`")),
+            ("badge", "-1", format!("{WHOLE} 2147483647, found `-1`")),
+            ("badge", "2147483648", format!("{WHOLE} 2147483647, found `2147483648`")),
+            ("badge", "1.0", format!("{WHOLE} 2147483647, found `1.0`")),
+            ("badge", "\" 1\"", format!("{WHOLE} 2147483647, found ` 1`")),
+            ("badge", "\"+1\"", format!("{WHOLE} 2147483647, found `+1`")),
+            ("badge", "\"\"", format!("{WHOLE} 2147483647, found ``")),
+            ("badge", "true", format!("{WHOLE} 2147483647, found `true`")),
+            ("category", "1", "must be text, found number".to_owned()),
+            ("collapse_id", "{}", "must be text, found object".to_owned()),
+            ("content_available", "2", format!("{BOOLEAN} `2`")),
+            ("expiration", "\"soon\"", format!("{WHOLE} 18446744073709551615, found `soon`")),
+            (
+                "expiration",
+                "60",
+                "must be 0 or a time in Unix seconds, found `60`, which looks \
+                like seconds from now; give those as ttl"
+                    .to_owned(),
+            ),
+            ("identifier", "4294967296", format!("{WHOLE} 4294967295, found `4294967296`")),
+            (
+                "interruption_level",
+                "\"loud\"",
+                "must be passive, active, time-sensitive or critical, found `loud`".to_owned(),
+            ),
+            ("mutable_content", "\"TRUE\"", format!("{BOOLEAN} `TRUE`")),
+            (
+                "payload",
+                "[1]",
+                "could not be converted to json: expected an object, found array".to_owned(),
+            ),
+            ("priority", "7", "must be 10, 5 or 1, found `7`".to_owned()),
+            (
+                "push_type",
+                "\"ho-lo\"",
+                "must be alert, background, complication, controls, \
+                fileprovider, liveactivity, location, mdm, pushtotalk, voip or widgets; another \
+                word, of letters only, needs a payload"
+                    .to_owned(),
+            ),
+            (
+                "relevance_score",
+                "\"high\"",
+                "must be a number, such as 0.5, found `high`".to_owned(),
+            ),
+            (
+                "relevance_score",
+                "2",
+                "must be from 0 to 1; only a liveactivity takes other numbers".to_owned(),
+            ),
+            ("sound", "true", "must be text or an object, found boolean".to_owned()),
+            ("subtitle", "0", "must be text, found number".to_owned()),
+            ("target_content_id", "[]", "must be text, found array".to_owned()),
+            ("thread_id", "false", "must be text, found boolean".to_owned()),
+            ("title", "{}", "must be text, found object".to_owned()),
+            (
+                "topic",
+                "\"\"",
+                "must be 1 to 255 visible ASCII characters, such as a bundle id".to_owned(),
+            ),
+            ("ttl", "-5", format!("{WHOLE} 2147483647, found `-5`")),
+        ];
+
+        for (parameter, bad, problem) in table {
+            let something =
+                if matches!(parameter, "alert" | "payload") { "" } else { ",\"alert\":\"x\"" };
+
+            assert_eq!(
+                refused(json(&format!("\"{parameter}\":{bad}{something}"))),
+                (format!("invalid_{parameter}"), format!("{parameter} {problem}"))
+            );
+        }
+    }
+
+    #[test]
+    fn bad_data_is_told_in_the_parsers_words() {
+        let of = |data: &str| {
+            let (code, message) = refused(form(&format!("data={data}")));
+            assert_eq!(code, "invalid_data_json");
+            message
+        };
+        let start = "data could not be converted to json: ";
+
+        assert_eq!(of("hello"), format!("{start}expected value at line 1 column 1"));
+        assert_eq!(of(""), format!("{start}EOF while parsing a value at line 1 column 0"));
+        assert_eq!(of("[1]"), format!("{start}expected an object, found array"));
+        assert_eq!(of("{\"aps\":1}"), format!("{start}expected an object as `aps`, found number"));
+        assert_eq!(
+            refused(json(r#""data":"[1]""#)).1,
+            format!("{start}expected an object, found array")
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        for parameter in ["alert", "title", "badge", "data", "payload", "topic", "relevance_score"]
+        {
+            assert_eq!(
+                refused(form(&format!("{parameter}=%ff"))),
+                (
+                    "invalid_request".to_owned(),
+                    format!("{parameter} is not utf-8; send it as utf-8")
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_refused() {
+        let conflict = |message: &str| ("conflicting_parameters".to_owned(), message.to_owned());
+
+        for part in PARTS {
+            assert_eq!(
+                refused(form(&format!("payload={{}}&{part}=1"))),
+                conflict(&format!("payload and {part} exclude each other; give one of them"))
+            );
+        }
+        assert_eq!(
+            refused(form("alert=x&ttl=0&expiration=0")),
+            conflict("expiration and ttl exclude each other; give one of them")
+        );
+    }
+}

@@ -142,7 +142,7 @@ async fn collect(
 }
 
 /// `name=value&…`, percent-encoded; an empty body is no parameters.
-fn form(body: &Bytes) -> Result<Params, ApiError> {
+pub(super) fn form(body: &Bytes) -> Result<Params, ApiError> {
     let mut params = Params::default();
     for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
         let mut halves = pair.splitn(2, |byte| *byte == b'=');
@@ -195,7 +195,7 @@ fn malformed_escape() -> ApiError {
 }
 
 /// One JSON object; its values keep their bytes.
-fn json(body: &[u8]) -> Result<Params, ApiError> {
+pub(super) fn json(body: &[u8]) -> Result<Params, ApiError> {
     let refused = |problem: &dyn fmt::Display| {
         ApiError::invalid_request(format!("the body could not be read as json: {problem}"))
     };
@@ -285,7 +285,7 @@ fn refuse_transfer_encoding(part: &Field, name: &str) -> Result<(), ApiError> {
 
 fn broken_multipart(error: MultipartError) -> ApiError {
     let problem = match error {
-        MultipartError::BoundaryMissing => "its boundary is missing",
+        MultipartError::BoundaryMissing => "a boundary is missing or cut off",
         MultipartError::ContentDispositionMissing => "a part has no Content-Disposition: form-data",
         MultipartError::ContentDispositionNameMissing => "a part has no name",
         MultipartError::Incomplete => "it ends before its last boundary",
@@ -303,4 +303,214 @@ fn add(params: &mut Params, name: String, value: Value) -> Result<(), ApiError> 
     }
     params.push(name, value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The values of text parameters, in the order of `names`.
+    fn texts(params: Result<Params, ApiError>, names: &[&str]) -> Vec<Option<String>> {
+        let mut params = params.unwrap_or_else(|error| panic!("{error}"));
+        let texts = names.iter().map(|name| params.text(name));
+        texts.map(|text| text.unwrap_or_else(|error| panic!("{error}"))).collect()
+    }
+
+    fn refused(params: Result<Params, ApiError>) -> (String, String) {
+        params.err().map(|error| (error.code().to_owned(), error.to_string())).unwrap_or_default()
+    }
+
+    fn invalid(message: &str) -> (String, String) {
+        ("invalid_request".to_owned(), message.to_owned())
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    fn form_of(body: &str) -> Result<Params, ApiError> {
+        form(&Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    fn multipart_of(body: impl Into<Bytes>) -> Result<Params, ApiError> {
+        let mut headers = HeaderMap::new();
+        let content_type = HeaderValue::from_static("multipart/form-data; boundary=B");
+        headers.insert(CONTENT_TYPE, content_type);
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+        runtime.block_on(multipart(&headers, body.into()))
+    }
+
+    #[test]
+    fn a_form_is_decoded() {
+        let params = form_of("a=1+2%2b%C3%A9&&b&=x&c=d=e&%61%2B=f");
+
+        assert_eq!(
+            texts(params, &["a", "b", "", "c", "a+", "d"]),
+            [some("1 2+é"), some(""), some("x"), some("d=e"), some("f"), None]
+        );
+    }
+
+    #[test]
+    fn a_broken_form_is_refused() {
+        let escape = "the form holds a `%` that no two hexadecimal digits follow; send a percent \
+                      sign as `%25`";
+
+        for body in ["a=100%", "a=%4", "a=%zz", "a=%+1", "%=1"] {
+            assert_eq!(refused(form_of(body)), invalid(escape), "{body}");
+        }
+        assert_eq!(refused(form_of("%ff=1")), invalid("a parameter's name is not utf-8"));
+        assert_eq!(
+            refused(form_of(&"a&".repeat(101))),
+            invalid("there are more than 100 parameters; no call knows as many")
+        );
+    }
+
+    #[test]
+    fn json_is_read_with_a_mark_before_it() {
+        let params = json("\u{feff} {\"\\u0061\":\"\\u00e9\",\"b\":null} ".as_bytes());
+
+        assert_eq!(texts(params, &["a", "b"]), [some("é"), None]);
+    }
+
+    #[test]
+    fn broken_json_is_refused() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(500_000), "]".repeat(500_000));
+        let many: String = (0..101).map(|number| format!("\"{number}\":0,")).collect();
+        let table: &[(&[u8], &str)] = &[
+            (b"", "EOF while parsing a value at line 1 column 0"),
+            (b"[1]", "expected an object, found array"),
+            (b"\"my secret\"", "expected an object, found string"),
+            (b"{} {}", "trailing characters at line 1 column 4"),
+            (b"{\"a\":NaN}", "expected value at line 1 column 6"),
+            (b"{\"a\":01}", "invalid number at line 1 column 7"),
+            (b"{\"a\":1,}", "trailing comma at line 1 column 8"),
+            (b"{\"a\":\"\\ud83d\"}", "a string holds half of a surrogate pair; escape both halves"),
+            (b"{\"a\":\"\xff\"}", "invalid utf-8 sequence of 1 bytes from index 6"),
+            (deep.as_bytes(), "nested deeper than 128 levels"),
+        ];
+
+        for (body, problem) in table {
+            let message = format!("the body could not be read as json: {problem}");
+            assert_eq!(refused(json(body)), invalid(&message));
+        }
+        let (code, message) = refused(json(format!("{{{many}\"a\":0}}").as_bytes()));
+        assert_eq!(code, "invalid_request");
+        assert!(message.contains("more than 100 members"), "{message}");
+    }
+
+    #[test]
+    fn parts_are_text_or_files() {
+        let params = multipart_of(concat!(
+            "preamble\r\n--B\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\none\r\n--\r\n",
+            "--B\r\nContent-Disposition: form-data; name=\"b\"; filename=\"b.txt\"\r\n",
+            "Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n",
+            "\r\n--B--\r\nepilogue"
+        ));
+
+        assert_eq!(texts(params, &["a", "b"]), [some("one\r\n--"), some("")]);
+    }
+
+    #[test]
+    fn a_broken_multipart_body_is_refused() {
+        let table = [
+            ("", "it ends before its last boundary"),
+            ("--X--\r\n", "it ends before its last boundary"),
+            ("--B\r\nX: y\r\n\r\nx\r\n--B--", "a part has no Content-Disposition: form-data"),
+            ("--B\r\nContent-Disposition: form-data\r\n\r\nx\r\n--B--", "a part has no name"),
+            (
+                "--B\r\nContent-Disposition: form-data; name=a\r\n\r\nx",
+                "it ends before its last boundary",
+            ),
+            (
+                "--B\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--B",
+                "a boundary is missing or cut off",
+            ),
+            (
+                "--B\r\nContent-Disposition: form-data; name=a\r\nContent-Type: \
+                 multipart/mixed\r\n\r\nx\r\n--B--",
+                "a part holds parts",
+            ),
+            ("--B\r\n:\r\n\r\nx\r\n--B--", "a part's headers cannot be read"),
+        ];
+
+        for (body, problem) in table {
+            let message = format!("the multipart body is broken: {problem}");
+            assert_eq!(refused(multipart_of(body)), invalid(&message), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_part_is_refused() {
+        let body = "--B\r\nContent-Disposition: form-data; name=a\r\n\
+                    Content-Transfer-Encoding: base64\r\n\r\neA==\r\n--B--";
+
+        assert_eq!(
+            refused(multipart_of(body)),
+            invalid("the part `a` has a Content-Transfer-Encoding; send its bytes as they are")
+        );
+    }
+
+    #[test]
+    fn too_many_parts_are_refused() {
+        let part = "--B\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n";
+
+        assert_eq!(
+            refused(multipart_of(format!("{}--B--", part.repeat(101)))),
+            invalid("there are more than 100 parameters; no call knows as many")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn form_texts_come_back(name in "[a-z_]{1,8}", text in any::<String>()) {
+            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+
+            prop_assert_eq!(texts(form_of(&format!("{name}={encoded}")), &[&name]), [Some(text)]);
+        }
+
+        #[test]
+        fn json_texts_come_back(name in any::<String>(), text in any::<String>()) {
+            prop_assume!(!["collapse_id", "thread_id"].contains(&name.as_str()) && !text.is_empty());
+            let body = serde_json::json!({ name.clone(): text.clone() }).to_string();
+
+            prop_assert_eq!(texts(json(body.as_bytes()), &[&name]), [Some(text)]);
+        }
+
+        #[test]
+        fn multipart_files_come_back(contents in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let mut body =
+                b"--B\r\nContent-Disposition: form-data; name=\"apns_p12\"\r\n\r\n\x30".to_vec();
+            body.extend_from_slice(&contents);
+            body.extend_from_slice(b"\r\n--B--\r\n");
+            prop_assume!(!contents.windows(4).any(|window| window == b"\n--B" || window == b"\r--B"));
+
+            let mut params = multipart_of(body).map_err(|e| TestCaseError::fail(e.to_string()))?;
+
+            let file = params.file("apns_p12").map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(file, Some([b"\x30".as_slice(), &contents].concat()));
+        }
+
+        #[test]
+        fn anything_may_come(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            drop(form(&Bytes::copy_from_slice(&body)));
+            drop(json(&body));
+            drop(multipart_of(body.clone()));
+            drop(multipart_of([b"--B\r\n".as_slice(), &body, b"\r\n--B--"].concat()));
+        }
+
+        #[test]
+        fn almost_a_body_may_come(
+            body in "(--B|--|\r\n|\r|\n|Content-Disposition: form-data; name=|\"a\"|:|;|x|Content-Length: 3){0,30}",
+            text in "([{}\\[\\],:\"\\\\]|\\\\u|d83d|a|1|-|e|null|%|&|=|\\+| ){0,30}",
+        ) {
+            drop(multipart_of(body));
+            drop(form_of(&text));
+            drop(json(text.as_bytes()));
+            drop(json(format!("{{\"a\":{text}}}").as_bytes()));
+        }
+    }
 }

@@ -367,3 +367,150 @@ impl ResponseError for ApiError {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::{self, MessageBody};
+    use actix_web::http::header::HeaderName;
+
+    use super::*;
+
+    /// Status, body and one header of an answer.
+    fn answer(error: &ApiError, header: HeaderName) -> (u16, String, Option<String>) {
+        let response = error.error_response();
+        let status = response.status().as_u16();
+        let header = response.headers().get(header);
+        let header = header.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = response.into_body().try_into_bytes();
+        let body = body.unwrap_or_else(|_: body::BoxBody| panic!("a body that is not at hand"));
+        (status, String::from_utf8_lossy(&body).into_owned(), header)
+    }
+
+    #[test]
+    fn the_body_is_flat_and_in_order() {
+        let details = Details {
+            status: Some(410),
+            reason: Some("Unregistered".to_owned()),
+            retry_after: Some(3),
+            apns_id: Some("id".to_owned()),
+            delivery: Some("not_sent"),
+            timestamp: Some("2012-11-27T22:24:07Z".to_owned()),
+        };
+        let error = ApiError::new(StatusCode::GONE, "a_code", "a \"sentence\"");
+
+        assert_eq!(
+            answer(&error, header::CONTENT_TYPE),
+            (
+                410,
+                r#"{"error":"a_code","message":"a \"sentence\""}"#.to_owned(),
+                Some("application/json".to_owned())
+            )
+        );
+        assert_eq!(
+            answer(&error.with_details(details), header::RETRY_AFTER),
+            (
+                410,
+                concat!(
+                    r#"{"error":"a_code","message":"a \"sentence\"","status":410,"#,
+                    r#""reason":"Unregistered","retry_after":3,"apns_id":"id","#,
+                    r#""delivery":"not_sent","timestamp":"2012-11-27T22:24:07Z"}"#
+                )
+                .to_owned(),
+                Some("3".to_owned())
+            )
+        );
+    }
+
+    #[test]
+    fn documented_answers_keep_their_bytes() {
+        let table = [
+            (
+                ApiError::missing_identifier(),
+                400,
+                r#"{"error":"missing_identifier","message":"an application_id or gcm_api_key are required for this call"}"#,
+            ),
+            (
+                ApiError::device_token_required(),
+                400,
+                r#"{"error":"device_token_required","message":"device_token is required, which is registed with the application on your phone"}"#,
+            ),
+            (
+                ApiError::application_not_found(),
+                404,
+                r#"{"error":"application_not_found","message":"no application found for the provided application_id"}"#,
+            ),
+            (
+                ApiError::missing_application_id(),
+                400,
+                r#"{"error":"missing_application_id","message":"an application_id is required for this call"}"#,
+            ),
+            (
+                ApiError::missing_apns_certificate(),
+                400,
+                r#"{"error":"missing_apns_certificate","message":"an apns_p12 or apns_pem certificate is required for this call"}"#,
+            ),
+            (
+                ApiError::invalid_file("apns_p12", "why"),
+                400,
+                r#"{"error":"invalid_apns_p12","message":"could not process apns_p12 certificate, check that it is in p12 format and is valid: why"}"#,
+            ),
+            (
+                ApiError::invalid_json("data", "why"),
+                400,
+                r#"{"error":"invalid_data_json","message":"data could not be converted to json: why"}"#,
+            ),
+        ];
+
+        for (error, status, body) in table {
+            assert_eq!(answer(&error, header::ALLOW), (status, body.to_owned(), None));
+        }
+    }
+
+    #[test]
+    fn errors_of_http_carry_their_headers() {
+        let header = |error: ApiError, name: HeaderName| {
+            let (status, _, value) = answer(&error, name);
+            (status, value)
+        };
+
+        assert_eq!(
+            header(ApiError::unauthorized(), header::WWW_AUTHENTICATE),
+            (401, Some("Basic realm=\"pushlet\"".to_owned()))
+        );
+        assert_eq!(
+            header(ApiError::method_not_allowed("POST"), header::ALLOW),
+            (405, Some("POST".to_owned()))
+        );
+        assert_eq!(
+            header(ApiError::overloaded("full"), header::RETRY_AFTER),
+            (503, Some("1".to_owned()))
+        );
+    }
+
+    #[test]
+    fn always_200_spares_the_errors_of_http() {
+        let original = Compat { always_200: true, ..Compat::default() };
+        let too_large = Impossible::PayloadTooLarge { size_bytes: 4097, limit_bytes: 4096 };
+        let statuses = |error: ApiError| {
+            let plain = error.status_for(&Compat::default()).as_u16();
+            (plain, error.under(&original).status_code().as_u16())
+        };
+
+        for (error, expected) in [
+            (ApiError::invalid_request("x"), (400, 200)),
+            (ApiError::application_not_found(), (404, 200)),
+            (ApiError::from(too_large), (413, 200)),
+            (ApiError::overloaded("x"), (503, 200)),
+            (ApiError::new(StatusCode::FORBIDDEN, "invalid_gcm_credentials", "x"), (403, 200)),
+            (ApiError::unauthorized(), (401, 401)),
+            (ApiError::forbidden("x"), (403, 403)),
+            (ApiError::not_found(), (404, 404)),
+            (ApiError::method_not_allowed("POST"), (405, 405)),
+            (ApiError::request_too_large(1), (413, 413)),
+            (ApiError::unsupported_media_type("x"), (415, 415)),
+            (ApiError::internal_error(), (500, 500)),
+        ] {
+            assert_eq!(statuses(error.clone()), expected, "{}", error.code());
+        }
+    }
+}

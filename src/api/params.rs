@@ -333,10 +333,13 @@ fn must_be(name: &str, expected: &str, found: &str) -> ApiError {
 }
 
 fn unknown(name: &str, known: &[&str]) -> ApiError {
-    let similarity = |candidate: &&&str| strsim::jaro_winkler(name, candidate);
-    let nearest = known.iter().max_by(|left, right| similarity(left).total_cmp(&similarity(right)));
-    let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+    // Only the start is compared: the cost grows with the length, and that is the caller's.
     let name = excerpt(name);
+    let nearest = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(&name, known), known))
+        .max_by(|(left, _), (right, _)| left.total_cmp(right));
+    let hint = nearest.map(|(_, nearest)| format!("; did you mean {nearest}?")).unwrap_or_default();
     ApiError::unknown_parameter(format!("there is no parameter `{name}` in this call{hint}"))
 }
 
@@ -376,4 +379,168 @@ fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, ApiError> {
 fn json_text(raw: &RawValue) -> Result<String, ApiError> {
     serde_json::from_str(raw.get())
         .map_err(|_| ApiError::invalid_request("the body holds a string that is no text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::body;
+
+    const KNOWN: &[&str] = &["alert", "application_id", "collapse_id", "device_token", "sound"];
+
+    fn form(text: &str) -> Params {
+        body::form(&Bytes::copy_from_slice(text.as_bytes()))
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn json(text: &str) -> Params {
+        body::json(text.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn refused<T>(result: Result<T, ApiError>) -> Option<(String, String)> {
+        result.err().map(|error| (error.code().to_owned(), error.to_string()))
+    }
+
+    fn with(code: &str, message: &str) -> Option<(String, String)> {
+        Some((code.to_owned(), message.to_owned()))
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_the_nearest() {
+        let check = |params: Params| refused(params.check_names(KNOWN, &Compat::default()));
+
+        assert_eq!(
+            check(form("alert=x&colapse_id=1")),
+            with(
+                "unknown_parameter",
+                "there is no parameter `colapse_id` in this call; did you mean collapse_id?"
+            )
+        );
+        let long = "o\n".repeat(50);
+        assert_eq!(
+            check(json(&format!("{{{}:1}}", serde_json::json!(long)))),
+            with(
+                "unknown_parameter",
+                &format!(
+                    "there is no parameter `{}…` in this call; did you mean sound?",
+                    "o\\n".repeat(20)
+                )
+            )
+        );
+        assert_eq!(check(json(r#"{"alert":"x","nothing":null}"#)), None);
+    }
+
+    #[test]
+    fn doubled_names_are_refused() {
+        let lenient = Compat { ignore_unknown: true, ..Compat::default() };
+        let check = |params: Params| refused(params.check_names(KNOWN, &lenient));
+        let twice = with("conflicting_parameters", "alert is given twice; give it once");
+
+        assert_eq!(check(form("alert=x&sound=y&alert=x")), twice);
+        assert_eq!(check(json(r#"{"alert":null,"\u0061lert":"x"}"#)), twice);
+        assert_eq!(check(form("foo=x&alert=y&foo=x")), None);
+    }
+
+    #[test]
+    fn a_name_of_the_other_service_says_so() {
+        let check = |params: Params, compat: &Compat| {
+            refused(params.check_service("gcm", "apns", &["topic", "collapse_id"], compat))
+        };
+        let lenient = Compat { ignore_unknown: true, ..Compat::default() };
+
+        assert_eq!(
+            check(form("alert=x&topic="), &Compat::default()),
+            with(
+                "unknown_parameter",
+                "topic is a parameter of apns, and this message goes to gcm; leave it out"
+            )
+        );
+        assert_eq!(check(form("alert=x&topic=a"), &lenient), None);
+        assert_eq!(check(json(r#"{"topic":null}"#), &Compat::default()), None);
+        assert_eq!(check(form("collapse_id="), &Compat::default()), None);
+    }
+
+    #[test]
+    fn null_and_empty_ids_are_left_out() {
+        let ids = "application_id=&gcm_api_key=&device_token=&apns_p12=&fcm_service_account=";
+        let mut of_form = form(ids);
+
+        assert!(!of_form.has("application_id"));
+        for name in ["application_id", "gcm_api_key", "device_token"] {
+            assert_eq!(of_form.text(name), Ok(None), "{name}");
+        }
+        assert_eq!(of_form.file("apns_p12"), Ok(None));
+        assert_eq!(json(r#"{"fcm_service_account":""}"#).file("fcm_service_account"), Ok(None));
+        assert_eq!(json(r#"{"alert":null}"#).text("alert"), Ok(None));
+        assert_eq!(json(r#"{"alert":""}"#).text("alert"), Ok(Some(String::new())));
+        assert!(form("alert=").has("alert"));
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let mut params = form("apns_p12_pass=hunter2&alert=x");
+
+        assert_eq!(format!("{params:?}"), r#"["apns_p12_pass", "alert"]"#);
+        let secret = params.secret("apns_p12_pass");
+        assert_eq!(format!("{secret:?}"), "Ok(Some(***))");
+        assert_eq!(secret.map(|s| s.map(|s| s.expose().clone())), Ok(Some("hunter2".to_owned())));
+    }
+
+    #[test]
+    fn a_file_may_come_in_any_body() {
+        let file = |mut params: Params| params.file("fcm_service_account");
+
+        assert_eq!(file(form("fcm_service_account=%30%ff")), Ok(Some(vec![0x30, 0xff])));
+        assert_eq!(file(json(r#"{"fcm_service_account":"MP8="}"#)), Ok(Some(vec![0x30, 0xff])));
+        assert_eq!(
+            file(json(r#"{"fcm_service_account":{"a": 1.0}}"#)),
+            Ok(Some(br#"{"a": 1.0}"#.to_vec()))
+        );
+        assert_eq!(
+            refused(file(json(r#"{"fcm_service_account":[]}"#))),
+            with(
+                "invalid_fcm_service_account",
+                "could not process fcm_service_account: expected text with base64 or PEM, found \
+                 array"
+            )
+        );
+    }
+
+    #[test]
+    fn a_bad_file_gets_the_documented_answer() {
+        let start = "could not process apns_p12 certificate, check that it is in p12 format and \
+                     is valid";
+
+        assert_eq!(
+            refused(form("apns_p12=no+file!").file("apns_p12")),
+            with("invalid_apns_p12", &format!("{start}: it is neither DER nor PEM nor base64"))
+        );
+        assert_eq!(
+            refused(json(r#"{"apns_p12":{}}"#).file("apns_p12")),
+            with(
+                "invalid_apns_p12",
+                &format!("{start}: expected text with base64 or PEM, found object")
+            )
+        );
+    }
+
+    #[test]
+    fn a_list_is_an_array_of_texts() {
+        let most = 2;
+        let list = |mut params: Params| params.texts("ids", most);
+        let array = "ids must be a json array of 1 to 2 texts, none of them empty";
+
+        let expected = Ok(Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(list(form(r#"ids=["a","b"]"#)), expected);
+        assert_eq!(list(json(r#"{"ids":["a","b"]}"#)), expected);
+        for bad in ["[]", "[1]", "[\"\"]", "\"a\"", "{}", "[[\"a\"]]"] {
+            assert_eq!(refused(list(form(&format!("ids={bad}")))), with("invalid_ids", array));
+            let body = format!("{{\"ids\":{bad}}}");
+            assert_eq!(refused(list(json(&body))), with("invalid_ids", array));
+        }
+        assert_eq!(
+            refused(list(form(r#"ids=["a","b","c"]"#))),
+            with("invalid_ids", "ids must be at most 2 texts, found 3")
+        );
+    }
 }

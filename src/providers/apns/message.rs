@@ -380,3 +380,226 @@ fn apns_id(given: Option<MessageId>) -> Uuid {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::providers::apns::payload::Parts;
+    use crate::providers::json::{Object, TextOrObject};
+
+    const NOW_UNIX_SECS: u64 = 1_800_000_000;
+    const ID: Uuid = Uuid::from_u128(0x123e4567_e89b_42d3_a456_426614174000);
+
+    fn token() -> DeviceToken {
+        DeviceToken::parse("AB01".to_owned()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn whole(text: &str) -> Content {
+        Content::Whole(Object::parse(text).unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    fn parts(parts: Parts) -> Content {
+        Content::Parts(Box::new(parts))
+    }
+
+    fn alert(length: usize) -> Content {
+        let alert = Some(TextOrObject::Text("x".repeat(length)));
+        parts(Parts { alert, ..Parts::default() })
+    }
+
+    fn draft() -> Draft {
+        Draft {
+            device_token: token(),
+            content: alert(1),
+            topic: None,
+            push_type: None,
+            priority: None,
+            expiration: None,
+            collapse_id: None,
+            id: Some(MessageId::ApnsId(ID)),
+            at_least_once: false,
+        }
+    }
+
+    fn of_type(word: &str) -> Draft {
+        Draft { push_type: Some(word.to_owned()), ..draft() }
+    }
+
+    fn made(draft: Draft) -> Result<Message, Impossible> {
+        let now = UNIX_EPOCH + Duration::from_secs(NOW_UNIX_SECS);
+        draft.into_message(Some("com.example.app"), now)
+    }
+
+    fn topic_of(draft: Draft) -> Result<(String, bool), Impossible> {
+        made(draft).map(|message| (message.topic, message.is_topic_given))
+    }
+
+    #[test]
+    fn a_plain_alert_sends_no_header_that_was_not_asked_for() {
+        assert_eq!(
+            made(draft()),
+            Ok(Message {
+                device_token: token(),
+                apns_id: ID,
+                topic: "com.example.app".to_owned(),
+                is_topic_given: false,
+                push_type: PushType::Alert,
+                priority: None,
+                expiration_unix_secs: None,
+                collapse_id: None,
+                payload: Bytes::from_static(br#"{"aps":{"alert":"x"}}"#),
+                at_least_once: false,
+            })
+        );
+    }
+
+    #[test]
+    fn what_only_wakes_the_app_is_background_with_priority_5() {
+        let content = || parts(Parts { content_available: Some(true), ..Parts::default() });
+        let of = |draft| made(draft).map(|message| (message.push_type, message.priority));
+
+        assert_eq!(
+            of(Draft { content: content(), ..draft() }),
+            Ok((PushType::Background, Some(Priority::PowerAware)))
+        );
+        assert_eq!(
+            of(Draft { content: content(), priority: Some(Priority::PowerFirst), ..draft() }),
+            Ok((PushType::Background, Some(Priority::PowerFirst)))
+        );
+        assert_eq!(
+            of(Draft { content: content(), priority: Some(Priority::Immediate), ..draft() }),
+            Err(Impossible::InvalidPriority)
+        );
+        assert_eq!(
+            of(Draft { content: content(), ..of_type("alert") }),
+            Ok((PushType::Alert, None))
+        );
+    }
+
+    #[test]
+    fn an_unknown_push_type_needs_a_payload_and_letters() {
+        let of = |word: &str, content| {
+            made(Draft { content, ..of_type(word) }).map(|message| message.push_type)
+        };
+
+        assert_eq!(of("holo", whole("{}")), Ok(PushType::Other("holo".to_owned())));
+        assert_eq!(of("holo", alert(1)), Err(Impossible::InvalidPushType));
+        assert_eq!(of("ho-lo", whole("{}")), Err(Impossible::InvalidPushType));
+        assert_eq!(of("", whole("{}")), Err(Impossible::InvalidPushType));
+        assert_eq!(of("voip", alert(1)), Ok(PushType::Voip));
+    }
+
+    #[test]
+    fn the_suffix_is_added_to_a_default_topic_only() {
+        let given = |topic: &str| Draft { topic: Some(topic.to_owned()), ..of_type("voip") };
+        let now = UNIX_EPOCH;
+
+        assert_eq!(topic_of(of_type("voip")), Ok(("com.example.app.voip".to_owned(), false)));
+        let twice = of_type("voip").into_message(Some("com.example.app.voip"), now);
+        assert_eq!(twice.map(|message| message.topic), Ok("com.example.app.voip".to_owned()));
+        assert_eq!(topic_of(given("a.voip")), Ok(("a.voip".to_owned(), true)));
+        assert_eq!(topic_of(given("a")), Err(Impossible::InvalidTopic { suffix: ".voip" }));
+        for topic in ["", "a b.voip", "a\n.voip", "ä.voip", &format!("{}.voip", "a".repeat(251))] {
+            assert_eq!(topic_of(given(topic)), Err(Impossible::InvalidTopic { suffix: "" }));
+        }
+        assert_eq!(draft().into_message(None, now), Err(Impossible::MissingTopic));
+    }
+
+    #[test]
+    fn expiration_is_a_time_in_this_century() {
+        let of = |expiration| {
+            made(Draft { expiration: Some(expiration), ..draft() })
+                .map(|message| message.expiration_unix_secs)
+        };
+        let at = |unix_secs| of(Expiration::At { unix_secs });
+        let refused = |unix_secs| Err(Impossible::InvalidExpiration { unix_secs });
+
+        assert_eq!(of(Expiration::After { ttl_secs: 0 }), Ok(Some(0)));
+        assert_eq!(of(Expiration::After { ttl_secs: 60 }), Ok(Some(NOW_UNIX_SECS + 60)));
+        assert_eq!(at(0), Ok(Some(0)));
+        assert_eq!(at(1_000_000_000), Ok(Some(1_000_000_000)));
+        assert_eq!(at(999_999_999), refused(999_999_999));
+        assert_eq!(at(u64::from(u32::MAX)), Ok(Some(u64::from(u32::MAX))));
+        assert_eq!(at(1_800_000_000_000), refused(1_800_000_000_000));
+    }
+
+    #[test]
+    fn a_collapse_id_fits_a_header() {
+        let of = |id: &str| {
+            made(Draft { collapse_id: Some(id.to_owned()), ..draft() })
+                .map(|message| message.collapse_id)
+        };
+        let longest = "é".repeat(32);
+
+        assert_eq!(of(&longest), Ok(Some(longest.clone())));
+        for id in [&format!("{longest}x"), "a\r\nb", "a\u{0}", "a\u{7f}", " a", "a "] {
+            assert_eq!(of(id), Err(Impossible::InvalidCollapseId), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn the_identifier_ends_a_fresh_id() {
+        let id =
+            |id| made(Draft { id, ..draft() }).map(|message| message.apns_id).unwrap_or_default();
+
+        let (one, two) = (
+            id(Some(MessageId::Identifier(0xdead_beef))),
+            id(Some(MessageId::Identifier(0xdead_beef))),
+        );
+
+        assert!(one.to_string().ends_with("deadbeef"), "{one}");
+        assert_ne!(one, two);
+        assert_eq!((one.get_version_num(), one.get_variant()), (4, uuid::Variant::RFC4122));
+        assert_eq!(id(None).get_version_num(), 4);
+        assert_ne!(id(None), id(None));
+    }
+
+    #[test]
+    fn relevance_is_0_to_1_but_for_a_live_activity() {
+        let of = |word: &str, score: &str| {
+            let content = parts(Parts {
+                alert: Some(TextOrObject::Text("x".to_owned())),
+                relevance_score: Number::parse(score),
+                ..Parts::default()
+            });
+            made(Draft { content, ..of_type(word) }).map(|message| message.payload)
+        };
+
+        let payload = Bytes::from_static(br#"{"aps":{"alert":"x","relevance-score":1.0}}"#);
+        assert_eq!(of("alert", "1.0"), Ok(payload));
+        assert_eq!(of("alert", "1.01"), Err(Impossible::InvalidRelevanceScore));
+        assert_eq!(of("alert", "-0.1"), Err(Impossible::InvalidRelevanceScore));
+        let payload = Bytes::from_static(br#"{"aps":{"alert":"x","relevance-score":-75}}"#);
+        assert_eq!(of("liveactivity", "-75"), Ok(payload));
+    }
+
+    #[test]
+    fn the_payload_keeps_apples_limit() {
+        let frame = r#"{"aps":{"alert":""}}"#.len();
+        let size = |word: &str, size_bytes: usize| {
+            made(Draft { content: alert(size_bytes - frame), ..of_type(word) })
+                .map(|message| message.payload.len())
+        };
+        let refused =
+            |size_bytes, limit_bytes| Err(Impossible::PayloadTooLarge { size_bytes, limit_bytes });
+
+        assert_eq!(size("alert", 4096), Ok(4096));
+        assert_eq!(size("alert", 4097), refused(4097, 4096));
+        assert_eq!(size("voip", 5120), Ok(5120));
+        assert_eq!(size("voip", 5121), refused(5121, 5120));
+    }
+
+    #[test]
+    fn debug_tells_neither_text_nor_token() {
+        let printed = format!("{:?}", made(Draft { content: alert(5), ..draft() }));
+
+        assert_eq!(
+            printed,
+            "Ok(Message { device_token: DeviceToken(ab01…), \
+             apns_id: 123e4567-e89b-42d3-a456-426614174000, topic: \"com.example.app\", \
+             push_type: Alert, payload_bytes: 25, .. })"
+        );
+    }
+}

@@ -286,3 +286,195 @@ fn write_text_or_object(key: &'static str, value: &TextOrObject, aps: &mut Write
         TextOrObject::Text(text) => aps.text(key, text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(text: &str) -> Object {
+        Object::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn text(text: &str) -> Option<TextOrObject> {
+        Some(TextOrObject::Text(text.to_owned()))
+    }
+
+    fn composed(parts: Parts) -> Result<String, Impossible> {
+        Payload::of(&Content::Parts(Box::new(parts))).map(|payload| payload.text)
+    }
+
+    fn with_data(data: &str) -> Parts {
+        Parts { data: Some(object(data)), ..Parts::default() }
+    }
+
+    fn expected(text: &str) -> Result<String, Impossible> {
+        Ok(text.to_owned())
+    }
+
+    #[test]
+    fn every_part_has_its_key() {
+        let parts = Parts {
+            alert: text("Hi \"you\"\n"),
+            badge: Some(0),
+            category: Some("c".to_owned()),
+            content_available: Some(true),
+            data: Some(object(r#"{"a":1}"#)),
+            interruption_level: Some(InterruptionLevel::TimeSensitive),
+            mutable_content: Some(true),
+            relevance_score: Number::parse("0.50"),
+            sound: Some(TextOrObject::Object(object(r#"{"critical":1}"#))),
+            subtitle: None,
+            target_content_id: Some("w".to_owned()),
+            thread_id: Some("t".to_owned()),
+            title: None,
+        };
+
+        assert_eq!(
+            composed(parts),
+            expected(concat!(
+                r#"{"aps":{"alert":"Hi \"you\"\n","badge":0,"sound":{"critical":1},"#,
+                r#""category":"c","thread-id":"t","target-content-id":"w","#,
+                r#""interruption-level":"time-sensitive","content-available":1,"#,
+                r#""mutable-content":1,"relevance-score":0.50},"a":1}"#
+            ))
+        );
+    }
+
+    #[test]
+    fn data_stands_beside_aps_with_its_bytes() {
+        let parts = with_data(r#" {"z":1.0e2, "\u0061" : [1, 2],"n":12345678901234567890} "#);
+
+        assert_eq!(
+            composed(parts),
+            expected(r#"{"aps":{},"z":1.0e2,"\u0061":[1, 2],"n":12345678901234567890}"#)
+        );
+    }
+
+    #[test]
+    fn parts_win_over_the_aps_in_data() {
+        let data =
+            r#"{"a":1,"aps":{"badge":9,"url-args":["x"],"sound":"old","mutable-content":1}}"#;
+        let parts = Parts {
+            badge: Some(1),
+            sound: text("new"),
+            mutable_content: Some(false),
+            ..with_data(data)
+        };
+
+        assert_eq!(
+            composed(parts),
+            expected(r#"{"aps":{"badge":1,"sound":"new","url-args":["x"]},"a":1}"#)
+        );
+    }
+
+    #[test]
+    fn a_title_makes_the_alert_a_dictionary() {
+        let titled = |alert, title: &str| Parts {
+            alert,
+            title: Some(title.to_owned()),
+            subtitle: Some("s".to_owned()),
+            ..Parts::default()
+        };
+        let dictionary = object(r#"{"title":"old","loc-key":"K","subtitle":"old"}"#);
+
+        assert_eq!(
+            composed(titled(text("b"), "t")),
+            expected(r#"{"aps":{"alert":{"title":"t","subtitle":"s","body":"b"}}}"#)
+        );
+        assert_eq!(
+            composed(titled(None, "t")),
+            expected(r#"{"aps":{"alert":{"title":"t","subtitle":"s"}}}"#)
+        );
+        assert_eq!(
+            composed(titled(Some(TextOrObject::Object(dictionary)), "t")),
+            expected(r#"{"aps":{"alert":{"title":"t","subtitle":"s","loc-key":"K"}}}"#)
+        );
+    }
+
+    #[test]
+    fn a_title_joins_the_alert_in_data() {
+        let titled = |data| Parts { title: Some("t".to_owned()), ..with_data(data) };
+
+        assert_eq!(
+            composed(titled(r#"{"aps":{"alert":"\u0062"}}"#)),
+            expected(r#"{"aps":{"alert":{"title":"t","body":"\u0062"}}}"#)
+        );
+        assert_eq!(
+            composed(titled(r#"{"aps":{"alert":{"title":"old","body":"b"},"badge":2}}"#)),
+            expected(r#"{"aps":{"alert":{"title":"t","body":"b"},"badge":2}}"#)
+        );
+        assert_eq!(
+            composed(titled(r#"{"aps":{"alert":null}}"#)),
+            expected(r#"{"aps":{"alert":{"title":"t"}}}"#)
+        );
+        assert_eq!(
+            composed(titled(r#"{"aps":{"alert":5}}"#)),
+            Err(Impossible::InvalidData {
+                problem: "expected text or an object as `aps.alert`, found number".to_owned()
+            })
+        );
+    }
+
+    #[test]
+    fn an_aps_that_cannot_be_merged_is_refused() {
+        let refused = |problem: &str| Err(Impossible::InvalidData { problem: problem.to_owned() });
+
+        assert_eq!(
+            composed(with_data(r#"{"aps":[]}"#)),
+            refused("expected an object as `aps`, found array")
+        );
+        assert_eq!(
+            composed(with_data(r#"{"aps":{},"\u0061ps":{}}"#)),
+            refused("`aps` stands in it twice")
+        );
+    }
+
+    #[test]
+    fn nothing_to_say_is_refused() {
+        let hollow = Parts {
+            category: Some("c".to_owned()),
+            content_available: Some(false),
+            interruption_level: Some(InterruptionLevel::Passive),
+            mutable_content: Some(true),
+            relevance_score: Number::parse("1"),
+            target_content_id: Some("w".to_owned()),
+            thread_id: Some("t".to_owned()),
+            ..Parts::default()
+        };
+
+        assert_eq!(composed(Parts::default()), Err(Impossible::EmptyNotification));
+        assert_eq!(composed(hollow), Err(Impossible::EmptyNotification));
+    }
+
+    #[test]
+    fn silent_is_what_wakes_and_shows_nothing() {
+        let is_silent = |parts: Parts| {
+            Payload::of(&Content::Parts(Box::new(parts))).map(|payload| payload.is_silent)
+        };
+        let waking = Parts { content_available: Some(true), ..Parts::default() };
+
+        assert_eq!(is_silent(waking.clone()), Ok(true));
+        assert_eq!(is_silent(Parts { badge: Some(0), ..waking.clone() }), Ok(false));
+        assert_eq!(is_silent(Parts { sound: text(""), ..waking.clone() }), Ok(false));
+        assert_eq!(is_silent(Parts { alert: text(""), ..waking.clone() }), Ok(false));
+        assert_eq!(is_silent(with_data(r#"{"aps":{"content-available":1}}"#)), Ok(true));
+        assert_eq!(is_silent(with_data(r#"{"content-available":1}"#)), Ok(false));
+        let shown = Parts { data: Some(object(r#"{"aps":{"alert":"x"}}"#)), ..waking };
+        assert_eq!(is_silent(shown), Ok(false));
+    }
+
+    #[test]
+    fn a_whole_payload_is_not_touched() {
+        let whole = r#"{ "b" : 1.0, "aps":{"content-available" : 1} }"#;
+
+        assert_eq!(
+            Payload::of(&Content::Whole(object(whole))),
+            Ok(Payload { text: whole.to_owned(), is_silent: true })
+        );
+        let other = r#"{"mdm":"x","aps":7}"#;
+        assert_eq!(
+            Payload::of(&Content::Whole(object(other))),
+            Ok(Payload { text: other.to_owned(), is_silent: false })
+        );
+    }
+}
