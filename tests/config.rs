@@ -345,6 +345,13 @@ fn open_relay_is_told_beside_other_mistakes() {
 }
 
 #[test]
+fn open_relay_is_not_told_where_the_credentials_could_not_be_read() {
+    let found = File::new("auth = 5").load(&[("PORT", "5000")]);
+
+    assert_eq!(found, Err(vec!["`auth` in `FILE` is `5`; expected a table of keys".into()]));
+}
+
+#[test]
 fn relay_that_asks_or_that_nobody_reaches_may_start() {
     let port = ("PORT", "5000");
     let credential = [port, ("PUSHLET_USERNAME", "a"), ("PUSHLET_PASSWORD", "b")];
@@ -484,7 +491,7 @@ fn credentials_are_not_opened() {
 
 #[test]
 fn all_mistakes_come_at_once_one_a_line() {
-    let file = File::new("[server]\nbind = 1\n[log]\nlevel = 2\n[x]\n");
+    let file = File::new("[server]\nbind = 1\n[log]\nlevel = 2\n[\"x\\n\"]\n");
     let variables = [("PUSHLET_GCM__TIMEOUT".to_owned(), "soon".to_owned())];
 
     let mistakes = Config::load(Some(&file.path()), variables.into_iter()).unwrap_err();

@@ -135,6 +135,11 @@ impl Table {
         self.mistakes.append(&mut mistakes);
     }
 
+    /// The mistakes so far, which are then forgotten here.
+    pub(super) fn take_mistakes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.mistakes)
+    }
+
     /// All mistakes, with one for each key that nobody asked for.
     pub(super) fn finish(mut self) -> Vec<String> {
         let left = std::mem::take(&mut self.values);
@@ -161,7 +166,8 @@ impl Table {
                 format!("known are {}", known.join(", "))
             }
         };
-        format!("{} is not known; {advice}", self.place(key, found))
+        let place = self.place(&key.escape_debug().to_string(), found);
+        format!("{place} is not known; {advice}")
     }
 
     /// How a key would be written where `found` was found.

@@ -33,6 +33,7 @@ impl Sources {
         read: impl FnOnce(&mut Table) -> T,
     ) -> T {
         let mut table = self.root.section(name);
+        self.mistakes.append(&mut self.root.take_mistakes());
         for (key, found) in self.variables.remove(name).unwrap_or_default() {
             table.add(key, found);
         }

@@ -162,9 +162,6 @@ fn plain(url: &Url) -> bool {
     url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
 }
 
-/// The units of a duration and their length in milliseconds.
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
 fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;
@@ -177,6 +174,9 @@ fn spell(duration: Duration) -> impl Display {
     let (unit, length) = UNITS.iter().find(|(_, length)| fits(*length)).unwrap_or(&("s", 1_000));
     format!("{}{unit}", millis / u128::from(*length))
 }
+
+/// The units of a duration and their length in milliseconds.
+const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 #[cfg(test)]
 mod tests {
