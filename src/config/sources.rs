@@ -60,7 +60,7 @@ impl Sources {
     }
 }
 
-/// The file as TOML. A syntax error is told without the line it is on, which may hold a secret.
+/// The file as TOML.
 fn read(path: &Path) -> Result<toml::Table, String> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         format!(
@@ -69,11 +69,22 @@ fn read(path: &Path) -> Result<toml::Table, String> {
             path.display()
         )
     })?;
-    text.parse().map_err(|error: toml::de::Error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = before.matches('\n').count().saturating_add(1);
-        format!("line {line} of `{}` is not TOML: {}", path.display(), error.message())
-    })
+    text.parse().map_err(|error| syntax_mistake(path, &text, &error))
+}
+
+/// A syntax error without the text it is about, which may be a secret.
+fn syntax_mistake(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let span = error.span().unwrap_or_default();
+    let before = text.get(..span.start).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    let place = format!("line {line} of `{}` is not TOML", path.display());
+    let culprit = text.get(span).unwrap_or_default();
+    // A number that is too large is quoted; a single sign, as in "expected `,`", tells nothing.
+    if culprit.len() > 3 && error.message().contains(culprit) {
+        format!("{place}: this value cannot be read")
+    } else {
+        format!("{place}: {}", error.message())
+    }
 }
 
 /// The variables `PUSHLET_<SECTION>__<KEY>` by section, with `PORT` as `server.bind` where nothing
