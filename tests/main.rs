@@ -13,4 +13,5 @@ mod architecture;
 mod config;
 mod docs;
 mod api;
+mod providers;
 mod support;

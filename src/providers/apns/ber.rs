@@ -190,10 +190,11 @@ mod tests {
         let bytes = [0x30, 0x80, 0x30, 0x80, 0x02, 0x01, 0x07, 0, 0, 0, 0, 0x05, 0x00];
         let mut reader = Reader::new(&bytes);
 
-        let outer = reader.expect(SEQUENCE).unwrap();
-        let inner = outer.inside().expect(SEQUENCE).unwrap();
+        let outer = reader.expect(SEQUENCE);
+        let inner = outer.and_then(|outer| outer.inside().expect(SEQUENCE));
+        let number = inner.and_then(|inner| inner.inside().expect(INTEGER)?.unsigned());
 
-        assert_eq!(inner.inside().expect(INTEGER).unwrap().unsigned(), Ok(7));
+        assert_eq!(number, Ok(7));
         assert_eq!(reader.next(), Ok(Some(Element { tag: 0x05, content: &[] })));
         assert_eq!(reader.next(), Ok(None));
     }
@@ -209,9 +210,10 @@ mod tests {
     fn integer_that_fits_nowhere_is_the_largest() {
         let large = [0x02, 0x09, 0x01, 0, 0, 0, 0, 0, 0, 0, 0];
         let negative = [0x02, 0x01, 0xff];
+        let read = |bytes: &[u8]| Reader::new(bytes).expect(INTEGER)?.unsigned();
 
-        assert_eq!(Reader::new(&large).expect(INTEGER).unwrap().unsigned(), Ok(u64::MAX));
-        assert_eq!(Reader::new(&negative).expect(INTEGER).unwrap().unsigned(), Err(Malformed));
+        assert_eq!(read(&large), Ok(u64::MAX));
+        assert_eq!(read(&negative), Err(Malformed));
     }
 
     #[test]

@@ -1,0 +1,3 @@
+//! The Apple Push Notification service.
+
+mod credential;

@@ -1,0 +1,3 @@
+//! The push services.
+
+mod apns;
