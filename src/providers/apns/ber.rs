@@ -80,6 +80,13 @@ impl<'a> Element<'a> {
     }
 }
 
+/// Whether the bytes are one SEQUENCE and nothing else. What a wrong password makes of encrypted
+/// ASN.1 is not.
+pub(super) fn is_one_sequence(bytes: &[u8]) -> bool {
+    let mut reader = Reader::new(bytes);
+    reader.expect(SEQUENCE).is_ok() && reader.next() == Ok(None)
+}
+
 /// Elements in a row.
 #[derive(Debug, Clone)]
 pub(super) struct Reader<'a> {

@@ -1,6 +1,7 @@
 //! Apple's push certificate: what it is for, and until when.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::pkey::{Id, PKey, Private};
@@ -9,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Mode;
-use super::ber::{INTEGER, Reader, SEQUENCE, UTF8_STRING};
+use super::ber::{INTEGER, Malformed, Reader, SEQUENCE, UTF8_STRING};
 use super::problem::Problem;
 
 /// Subject UID: the base topic.
@@ -18,6 +19,11 @@ const DEVELOPMENT_PUSH: &str = "1.2.840.113635.100.6.3.1";
 const PRODUCTION_PUSH: &str = "1.2.840.113635.100.6.3.2";
 const VOIP_TOPICS: &str = "1.2.840.113635.100.6.3.4";
 const TOPICS: &str = "1.2.840.113635.100.6.3.6";
+const EC_KEY: &str = "1.2.840.10045.2.1";
+const RSA_KEY: &str = "1.2.840.113549.1.1.1";
+/// Shorter ones TLS refuses (OpenSSL's security level 2); with longer ones each handshake would
+/// hold up everybody else's.
+const RSA_BITS: RangeInclusive<u32> = 2048..=8192;
 /// Apple's certificates name about five; more come from nobody honest.
 const MAX_TOPICS: usize = 100;
 
@@ -131,11 +137,14 @@ impl Candidate<'_> {
         if now < self.not_before {
             return Err(Problem::NotYetValid(self.not_before.date()));
         }
-        if !matches!(self.key.id(), Id::EC | Id::RSA) {
-            return Err(Problem::KeyUnusable(
-                "the key is neither RSA nor EC; Apple issues no certificate for another kind"
-                    .to_owned(),
-            ));
+        if self.key.id() == Id::RSA && !RSA_BITS.contains(&self.key.bits()) {
+            return Err(Problem::KeyUnusable(format!(
+                "the key is RSA of {} bits, {} to {} are usable; request a certificate with a new \
+                 key",
+                self.key.bits(),
+                RSA_BITS.start(),
+                RSA_BITS.end()
+            )));
         }
         let der = self.certificate.to_der().map_err(|_| Problem::Damaged)?;
         let purpose = Purpose::read(&der);
@@ -216,9 +225,21 @@ pub(super) fn read_certificate(der: &[u8]) -> Result<X509, Problem> {
     X509::from_der(der).map_err(|_| Problem::Damaged)
 }
 
-/// Reads an unencrypted PKCS#8 key. `Damaged` means that it is no PKCS#8 at all.
+/// Reads an unencrypted PKCS#8 key, RSA or EC. `Damaged` means that it is no PKCS#8 at all.
+///
+/// Of a DSA or DH key OpenSSL computes the public half as it reads, over numbers of any length:
+/// minutes for a file of a few kilobytes. So the algorithm is looked at first.
 pub(super) fn read_pkcs8(der: &[u8]) -> Result<PKey<Private>, Problem> {
-    Reader::new(der).expect(SEQUENCE)?.inside().expect(INTEGER)?;
+    let mut fields = Reader::new(der).expect(SEQUENCE)?.inside();
+    fields.expect(INTEGER)?;
+    let algorithm = fields.expect(SEQUENCE)?.inside().next()?.ok_or(Malformed)?.oid()?;
+    if ![EC_KEY, RSA_KEY].contains(&algorithm.as_str()) {
+        return Err(Problem::KeyUnusable(
+            "the key is neither RSA nor EC, and Apple issues no other; send what was made for \
+             Apple"
+                .to_owned(),
+        ));
+    }
     PKey::private_key_from_pkcs8(der).map_err(|_| unreadable_key())
 }
 

@@ -11,7 +11,6 @@ use openssl::sha::sha256;
 use openssl::x509::X509;
 use time::OffsetDateTime;
 
-use super::ber::{INTEGER, Reader, SEQUENCE};
 pub use super::certificate::{Certificate, Environments};
 use super::certificate::{read_pkcs8, unreadable_key};
 pub use super::kdf_cost::Excess;
@@ -204,9 +203,10 @@ fn not_p256(what: &str) -> Problem {
 fn signing_key(der: &[u8]) -> Result<EcKey<Private>, Problem> {
     let key = match read_pkcs8(der) {
         Ok(key) => key,
-        Err(_) => EcKey::private_key_from_der(der)
+        Err(Problem::Damaged) => EcKey::private_key_from_der(der)
             .and_then(PKey::from_ec_key)
             .map_err(|_| unreadable_key())?,
+        Err(problem) => return Err(problem),
     };
     let Ok(key) = key.ec_key() else { return Err(not_p256("a key that is not EC")) };
     if key.group().curve_name() != Some(Nid::X9_62_PRIME256V1) {
@@ -227,7 +227,7 @@ fn look(file: &[u8]) -> Found {
         Found::P12
     } else if X509::from_der(file).is_ok() {
         Found::Certificate
-    } else if is_pkcs8(file) {
+    } else if signing_key(file).is_ok() {
         Found::SigningKey
     } else {
         Found::Unknown
@@ -241,9 +241,4 @@ fn is_signing_key(blocks: &[Block]) -> bool {
         }
         _ => false,
     }
-}
-
-fn is_pkcs8(der: &[u8]) -> bool {
-    let inside = Reader::new(der).expect(SEQUENCE).map(|outer| outer.inside());
-    inside.is_ok_and(|mut fields| fields.expect(INTEGER).is_ok() && fields.expect(SEQUENCE).is_ok())
 }

@@ -2,7 +2,7 @@
 //!
 //! A P12 of one kilobyte may ask for 2³¹−1 iterations, which pins a core for minutes and cannot be
 //! cancelled. So every count is charged here when it is read from the ASN.1, before any key is
-//! derived from it; [`pbe`](super::pbe) makes nothing derivable that was not charged.
+//! derived from it; `pbe` makes nothing derivable that was not charged.
 
 use std::fmt;
 

@@ -10,7 +10,9 @@ use openssl::memcmp;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
 
-use super::ber::{CONTEXT_0, CONTEXT_0_PRIMITIVE, Element, INTEGER, Malformed, Reader, SEQUENCE};
+use super::ber::{
+    CONTEXT_0, CONTEXT_0_PRIMITIVE, Element, INTEGER, Malformed, Reader, SEQUENCE, is_one_sequence,
+};
 use super::certificate::{Bundle, read_certificate, read_pkcs8};
 use super::kdf_cost::Budget;
 use super::pbe::{Password, Pbe, Pbkdf2, Purpose, hmac_digest, pkcs12_key, unsupported};
@@ -168,7 +170,7 @@ fn open(parts: &[Part], password: Password<'_>, mut budget: Budget) -> Result<Bu
         match part {
             Part::EncryptedSafe(pbe, data) => {
                 let bags = pbe.decrypt(password, data)?;
-                if Reader::new(&bags).expect(SEQUENCE).is_err() {
+                if !is_one_sequence(&bags) {
                     return Err(password.refused());
                 }
                 let mut hidden = Vec::new();

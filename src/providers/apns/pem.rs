@@ -14,7 +14,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::symm::Cipher;
 
-use super::ber::{Reader, SEQUENCE};
+use super::ber::{Reader, SEQUENCE, is_one_sequence};
 use super::certificate::{Bundle, read_certificate, read_pkcs8, unreadable_key};
 use super::kdf_cost::Budget;
 use super::pbe::{Password, Pbe, decrypt};
@@ -123,7 +123,7 @@ fn read_older(block: &Block, password: Password<'_>) -> Result<PKey<Private>, Pr
     let mut der = block.der()?;
     if let Some(encryption) = &block.encryption {
         der = decrypt_older(encryption, password, &der)?;
-        if Reader::new(&der).expect(SEQUENCE).is_err() {
+        if !is_one_sequence(&der) {
             return Err(password.refused());
         }
     }

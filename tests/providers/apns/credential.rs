@@ -238,8 +238,37 @@ fn key_that_apple_certifies_for_nobody_is_refused() {
 
     assert_eq!(
         error.problem.to_string(),
-        "the key is neither RSA nor EC; Apple issues no certificate for another kind"
+        "the key is neither RSA nor EC, and Apple issues no other; send what was made for Apple"
     );
+}
+
+#[test]
+fn rsa_key_of_an_unusable_size_is_refused() {
+    let key = PKey::from_rsa(openssl::rsa::Rsa::generate(1024).unwrap()).unwrap();
+    let identity = Authority::new().apple_certificate(TOPIC).key(key).build();
+
+    let error = read_p12(&identity.p12("p"), "p").unwrap_err();
+
+    assert_eq!(
+        error.problem.to_string(),
+        "the key is RSA of 1024 bits, 2048 to 8192 are usable; request a certificate with a new key"
+    );
+}
+
+#[test]
+fn key_that_would_be_computed_while_it_is_read_is_refused_first() {
+    // A DSA key of 200,000 bits: OpenSSL would raise g to it.
+    let number = der::element(der::INTEGER, &[0x7f; 25_000]);
+    let parameters = der::sequence(&[number.clone(), number.clone(), number.clone()]);
+    let algorithm = der::algorithm("1.2.840.10040.4.1", &parameters);
+    let key = der::sequence(&[der::integer(0), algorithm, der::octets(&number)]);
+    let identity = Authority::new().apple_certificate(TOPIC).build();
+    let text = [identity.certificate_pem(), keys::pem("PRIVATE KEY", &key)].concat();
+
+    let (error, took) = timed(|| read_pem(&text, "").unwrap_err());
+
+    assert!(matches!(error.problem, Problem::KeyUnusable(_)), "{error}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
