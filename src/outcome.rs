@@ -30,15 +30,18 @@ pub enum Receipt {
     },
 }
 
-/// A final refusal in the provider's own words.
+/// A final refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// Whose turn it is to act.
     pub fault: Fault,
-    /// HTTP status of the answer; `None` when the refusal was a TLS alert or a GOAWAY.
+    /// HTTP status of the answer; `None` when there was none: a TLS alert, a GOAWAY, or a
+    /// credential of ours that cannot be used at all.
     pub status: Option<u16>,
     /// The provider's reason, verbatim; empty when it gave none.
     pub reason: String,
+    /// What the reason alone does not say, for people.
+    pub detail: Option<String>,
     /// The id of the message at the provider.
     pub id: Option<String>,
     /// Since when the token is dead; set exactly when the provider called it dead.
@@ -65,6 +68,8 @@ pub struct Failure {
     pub delivery: Delivery,
     /// What the retry loop may do.
     pub retry: Retry,
+    /// How long the provider asks to wait before the next try.
+    pub retry_after: Option<Duration>,
     /// The id of the message at the provider.
     pub id: Option<String>,
 }
@@ -72,12 +77,14 @@ pub struct Failure {
 /// What stood in the way of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
+    /// The relay itself holds as many messages as it may.
+    Busy,
     /// The deadline passed first.
     Deadline,
     /// What came is no answer of this provider's protocol.
     Nonsense {
-        /// HTTP status, where there was one.
-        status: Option<u16>,
+        /// HTTP status.
+        status: u16,
         /// The provider's word, or what was wrong with the answer.
         reason: String,
     },
@@ -94,15 +101,13 @@ pub enum Cause {
         status: u16,
         /// The provider's reason, verbatim; empty when it gave none.
         reason: String,
-        /// How long the provider asks to wait.
-        retry_after: Option<Duration>,
     },
     /// The message left and the connection ended before an answer came.
     Unanswered {
         /// What ended it, for people.
         detail: String,
     },
-    /// No connection could be had.
+    /// No connection could be had, or none that took the message.
     Unreachable {
         /// What was tried and how it failed, for people.
         detail: String,
@@ -112,7 +117,7 @@ pub enum Cause {
 /// What is known about a message that got no final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Not a byte of it was processed: it is safe to send it again.
+    /// It was not processed: it is safe to send it again.
     NotSent,
     /// It was written and not answered: it may have reached the phone.
     Unknown,
@@ -121,14 +126,14 @@ pub enum Delivery {
 /// What the retry loop may do with a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Try again, no sooner than this.
-    After(Duration),
-    /// Try again when the loop thinks fit: the message was provably not processed.
+    /// Try again while there is time: the peer was there and did not process the message.
     Freely,
-    /// Try again only if the caller accepts that the person may be notified twice.
+    /// Try again once, if the caller accepts that the person may be notified twice.
     IfAtLeastOnce,
     /// Do not try again.
     Never,
     /// Try again once: the provider answered, and another try may fare better.
     Once,
+    /// Try again a few times: the peer could not be reached at all.
+    Seldom,
 }

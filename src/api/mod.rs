@@ -4,7 +4,6 @@ pub mod apns_message;
 pub mod auth;
 pub mod body;
 pub mod error;
-mod file;
 pub mod params;
 
 /// The section `[compat]`: what the original Pushlet did and nobody should want today.

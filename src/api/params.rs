@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Compat;
 use super::error::ApiError;
-use super::file;
+use crate::providers::file;
 use crate::providers::json::{self, Number, Object, TextOrObject};
 use crate::secret::Secret;
 

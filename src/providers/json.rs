@@ -43,6 +43,11 @@ impl Object {
         self.0.get()
     }
 
+    /// The object as it was given.
+    pub fn as_raw(&self) -> &RawValue {
+        &self.0
+    }
+
     /// The members in their order. A name that stands twice is there twice.
     pub fn members(&self) -> Vec<Member<'_>> {
         members(&self.0).unwrap_or_default()

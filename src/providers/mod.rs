@@ -1,5 +1,109 @@
-//! The push services.
+//! The push services: one folder or file each. A new one is one variant, one field and one arm
+//! here.
 
 pub mod apns;
+pub mod file;
 pub mod gcm;
 pub mod json;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use tokio::time::Instant;
+
+use self::apns::{Apns, Attempt};
+use self::gcm::Gcm;
+use crate::outcome::Outcome;
+use crate::transport::ConnectionId;
+
+/// A peer that asks to wait for longer than a day is not believed.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A message for one of the services, ready to be sent.
+#[derive(Debug)]
+pub enum Message {
+    /// For Apple.
+    Apns(apns::message::Message),
+    /// For an endpoint that speaks Google's legacy protocol.
+    Gcm(gcm::Message),
+}
+
+/// What an application can send through. Each side is shared with the application that it
+/// replaces, when only the other side was registered anew.
+#[derive(Debug, Clone, Default)]
+pub struct Providers {
+    /// Apple.
+    pub apns: Option<Arc<Apns>>,
+    /// Google's legacy protocol.
+    pub gcm: Option<Arc<Gcm>>,
+}
+
+/// The application has no credential for the service that the message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotRegistered;
+
+impl Providers {
+    /// Sends a message once. An answer that comes too late for the caller goes to `on_late`.
+    ///
+    /// # Errors
+    /// [`NotRegistered`]; nothing was sent.
+    pub async fn send(
+        &self,
+        message: &Message,
+        deadline: Instant,
+        avoid: Option<ConnectionId>,
+        on_late: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<Attempt, NotRegistered> {
+        match message {
+            Message::Apns(message) => {
+                let apns = self.apns.as_ref().ok_or(NotRegistered)?;
+                Ok(apns.send(message, deadline, avoid, on_late).await)
+            }
+            Message::Gcm(message) => {
+                let gcm = self.gcm.as_ref().ok_or(NotRegistered)?;
+                let outcome = gcm.send(message, deadline).await;
+                Ok(Attempt { outcome, avoid: None })
+            }
+        }
+    }
+
+    /// How long a call may take in all for a message of this kind.
+    #[must_use]
+    pub fn timeout(&self, message: &Message) -> Duration {
+        let timeout = match message {
+            Message::Apns(_) => self.apns.as_ref().map(|apns| apns.timeout()),
+            Message::Gcm(_) => self.gcm.as_ref().map(|gcm| gcm.timeout()),
+        };
+        timeout.unwrap_or_default()
+    }
+}
+
+/// Seconds or an HTTP date (RFC 9110 §10.2.3).
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    Some(at.duration_since(now).unwrap_or_default().min(LONGEST_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, http::HeaderValue::from_static("7"));
+        assert_eq!(retry_after(&headers, UNIX_EPOCH), Some(Duration::from_secs(7)));
+
+        let date = http::HeaderValue::from_static("Thu, 01 Jan 1970 00:01:00 GMT");
+        headers.insert(RETRY_AFTER, date);
+        assert_eq!(retry_after(&headers, UNIX_EPOCH), Some(Duration::from_secs(60)));
+    }
+}

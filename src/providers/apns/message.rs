@@ -289,6 +289,11 @@ fn push_type(
     }
 }
 
+/// Whether the text can be a topic: visible ASCII, and short enough for a header.
+pub fn is_topic(text: &str) -> bool {
+    (1..=MAX_TOPIC_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 fn topic(
     given: Option<String>,
     default: Option<&str>,
@@ -296,8 +301,7 @@ fn topic(
 ) -> Result<String, Impossible> {
     let suffix = push_type.topic_suffix();
     if let Some(given) = given {
-        let fits = (1..=MAX_TOPIC_BYTES).contains(&given.len());
-        if !fits || !given.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !is_topic(&given) {
             return Err(Impossible::InvalidTopic { suffix: "" });
         }
         if !given.ends_with(suffix) {

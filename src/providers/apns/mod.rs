@@ -1,22 +1,39 @@
 //! The Apple Push Notification service.
 
+mod attempt;
 mod ber;
 mod certificate;
 pub mod credential;
+pub mod device_token;
 pub mod kdf_cost;
+pub mod message;
 mod p12;
+pub mod payload;
 mod pbe;
 mod pem;
 mod problem;
-pub mod device_token;
-pub mod message;
-pub mod payload;
 pub mod push_type;
+mod request;
+mod response;
+pub mod token;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 use url::Url;
+
+pub use self::attempt::Attempt;
+use self::attempt::Watch;
+use self::credential::{Certificate, Credential};
+use self::message::Message;
+use self::token::{Signer, Tokens};
+use crate::outcome::Outcome;
+use crate::transport::{self, ConnectionId, Endpoint, Identity, Pool, Request, Trust};
 
 /// The section `[apns]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,4 +92,260 @@ pub enum Mode {
     /// The App Store, `TestFlight` and ad hoc builds.
     #[default]
     Production,
+}
+
+impl Mode {
+    /// Reads the word that parameters and configuration use; `sandbox` is Apple's own.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "development" | "sandbox" => Some(Self::Development),
+            "production" => Some(Self::Production),
+            _ => None,
+        }
+    }
+
+    /// The word for it in parameters, configuration and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Production => "production",
+        }
+    }
+}
+
+/// What all applications share: where Apple is, whom we trust, and the provider tokens.
+#[derive(Debug)]
+pub struct Context {
+    settings: Settings,
+    production: Endpoint,
+    sandbox: Endpoint,
+    trust: Trust,
+    tokens: Tokens,
+    runtime: Handle,
+}
+
+impl Context {
+    /// Reads the certificate authorities. `runtime` is where connections live.
+    ///
+    /// # Errors
+    /// A sentence that names the setting: a URL without a host, a CA file that cannot be read.
+    pub fn new(settings: Settings, runtime: Handle) -> Result<Self, String> {
+        let endpoint =
+            |url: &Url, key| Endpoint::of(url).ok_or_else(|| format!("{key} has no host: {url}"));
+        let trust = Trust::new(settings.ca_file.as_deref()).map_err(|error| {
+            let file = settings.ca_file.as_deref().unwrap_or_else(|| "the system".as_ref());
+            format!(
+                "the certificate authorities of {} could not be read: {error}; \
+                 check apns.ca_file",
+                file.display()
+            )
+        })?;
+        Ok(Self {
+            production: endpoint(&settings.production_url, "apns.production_url")?,
+            sandbox: endpoint(&settings.sandbox_url, "apns.sandbox_url")?,
+            settings,
+            trust,
+            tokens: Tokens::default(),
+            runtime,
+        })
+    }
+
+    /// How long a call may take in all.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
+    fn pool(&self, mode: Mode, identity: Option<Identity>) -> Pool {
+        let endpoint = match mode {
+            Mode::Development => self.sandbox.clone(),
+            Mode::Production => self.production.clone(),
+        };
+        let settings = transport::Settings {
+            connections: self.settings.connections_per_application,
+            connect_timeout: self.settings.connect_timeout,
+            keepalive_interval: self.settings.keepalive_interval,
+            keepalive_timeout: self.settings.keepalive_timeout,
+            idle_timeout: self.settings.idle_timeout,
+            max_waiting: self.settings.max_in_flight_per_application,
+        };
+        Pool::new(endpoint, self.trust.clone(), identity, settings, &self.runtime)
+    }
+}
+
+/// The Apple side of one application: its credential and its connections.
+#[derive(Debug)]
+pub struct Apns {
+    context: Arc<Context>,
+    mode: Mode,
+    default_topic: Option<String>,
+    access: Access,
+}
+
+/// What an application shows Apple.
+enum Access {
+    Certificate {
+        pool: Pool,
+        facts: CertificateFacts,
+    },
+    Token {
+        pool: Pool,
+        signer: Arc<Signer>,
+    },
+    /// A preloaded credential that could not be used; why.
+    Unusable(String),
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate { facts, .. } => write!(formatter, "{facts:?}"),
+            Self::Token { signer, .. } => write!(formatter, "{signer:?}"),
+            Self::Unusable(reason) => write!(formatter, "Unusable({reason})"),
+        }
+    }
+}
+
+/// What a certificate says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Every topic that it may be used for, the base topic first.
+    pub topics: Vec<String>,
+    /// The last second of its life.
+    pub not_after: OffsetDateTime,
+    /// Whether it is known not to serve the mode of its application.
+    pub excludes_mode: bool,
+}
+
+impl Apns {
+    /// The Apple side of an application with this credential. It makes no connection; the first
+    /// message does. `topic` comes before the one in the certificate.
+    #[must_use]
+    pub fn new(
+        context: &Arc<Context>,
+        credential: Credential,
+        mode: Mode,
+        topic: Option<String>,
+    ) -> Self {
+        let (access, own_topic) = match credential {
+            Credential::Certificate(certificate) => {
+                let facts = facts(&certificate, mode);
+                let own_topic = certificate.default_topic.clone();
+                let identity = Identity {
+                    certificate: certificate.leaf,
+                    chain: certificate.chain,
+                    key: certificate.key,
+                };
+                (Access::Certificate { pool: context.pool(mode, Some(identity)), facts }, own_topic)
+            }
+            Credential::SigningKey(key) => {
+                let signer = context.tokens.signer(key);
+                (Access::Token { pool: context.pool(mode, None), signer }, None)
+            }
+        };
+        Self { context: Arc::clone(context), mode, default_topic: topic.or(own_topic), access }
+    }
+
+    /// The Apple side of an application whose credential cannot be used: each send is refused
+    /// with `reason`.
+    #[must_use]
+    pub fn unusable(
+        context: &Arc<Context>,
+        mode: Mode,
+        topic: Option<String>,
+        reason: String,
+    ) -> Self {
+        let access = Access::Unusable(reason);
+        Self { context: Arc::clone(context), mode, default_topic: topic, access }
+    }
+
+    /// The topic of a message that names none.
+    #[must_use]
+    pub fn default_topic(&self) -> Option<&str> {
+        self.default_topic.as_deref()
+    }
+
+    /// Which of Apple's environments it talks to.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What its certificate says; `None` for a signing key.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&CertificateFacts> {
+        match &self.access {
+            Access::Certificate { facts, .. } => Some(facts),
+            Access::Token { .. } | Access::Unusable(_) => None,
+        }
+    }
+
+    /// How long a call may take in all.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.context.timeout()
+    }
+
+    /// Sends a message once. An answer that comes after `deadline`, or after the caller hung up,
+    /// goes to `on_late`.
+    ///
+    /// # Cancel safety
+    /// Dropped before the message was written, it is never written; afterwards its answer is
+    /// awaited in the background for a minute.
+    pub async fn send(
+        &self,
+        message: &Message,
+        deadline: Instant,
+        avoid: Option<ConnectionId>,
+        on_late: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Attempt {
+        let id = message.apns_id.hyphenated().to_string();
+        let (pool, signer) = match &self.access {
+            Access::Certificate { pool, .. } => (pool, None),
+            Access::Token { pool, signer } => (pool, Some(signer)),
+            Access::Unusable(reason) => return Attempt::unusable(reason.clone()),
+        };
+        let authorization = match signer.map(|signer| signer.authorization()).transpose() {
+            Ok(authorization) => authorization,
+            Err(error) => {
+                return Attempt::unusable(format!("the signing key cannot sign: {error}"));
+            }
+        };
+        let Some(head) =
+            request::build(message, self.endpoint().authority(), authorization.clone())
+        else {
+            return Attempt::unusable("a header of the message could not be written".to_owned());
+        };
+        let body = message.payload.clone();
+        let flight = match pool.send(Request { head, body, avoid, deadline }) {
+            Ok(flight) => flight,
+            Err(error) => return Attempt::failed(error, id),
+        };
+        let runtime = &self.context.runtime;
+        let mut watch = Watch::new(flight, id.clone(), message.is_topic_given, runtime, on_late);
+        match watch.answer().await {
+            Ok(answer) => {
+                let token = signer.zip(authorization.as_ref());
+                Attempt::answered(&answer, watch.sent(), pool, token)
+            }
+            Err(error) => Attempt::failed(error, id),
+        }
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        match self.mode {
+            Mode::Development => &self.context.sandbox,
+            Mode::Production => &self.context.production,
+        }
+    }
+}
+
+fn facts(certificate: &Certificate, mode: Mode) -> CertificateFacts {
+    CertificateFacts {
+        topics: certificate.topics.clone(),
+        not_after: certificate.not_after,
+        excludes_mode: certificate.environments.excludes(mode),
+    }
 }

@@ -1,4 +1,4 @@
-//! Files as parameters: a credential as bytes, as text, or as base64 of either.
+//! Credentials as they come in calls and in the configuration: bytes, text, or base64 of either.
 
 use base64::Engine;
 use base64::alphabet;
@@ -13,7 +13,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The contents of a file that came as bytes or as text: DER, PEM and JSON as they are, anything
 /// else is base64. `None` if it is none of those. The first byte of DER is a digit in ASCII, but
 /// base64 of DER, PEM and JSON starts with a letter.
-pub(super) fn contents(bytes: &[u8]) -> Option<Vec<u8>> {
+pub fn contents(bytes: &[u8]) -> Option<Vec<u8>> {
     const PEM_MARK: &[u8] = b"-----BEGIN";
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);

@@ -1,0 +1,58 @@
+//! From a message to the HTTP request that Apple wants (Apple, "Sending notification requests to
+//! APNs").
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+
+use super::message::Message;
+
+const APNS_COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
+const APNS_EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
+const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
+const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
+const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
+const APNS_TOPIC: HeaderName = HeaderName::from_static("apns-topic");
+
+/// The head of the request; the body is the message's payload. `None` when a value does not fit
+/// into a header, which [`Message`] has ruled out.
+pub(super) fn build(
+    message: &Message,
+    authority: &Authority,
+    authorization: Option<HeaderValue>,
+) -> Option<Request<()>> {
+    let path = format!("/3/device/{}", message.device_token.as_hex());
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTPS)
+        .authority(authority.clone())
+        .path_and_query(PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?)
+        .build()
+        .ok()?;
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    let headers = request.headers_mut();
+    headers.reserve(9);
+    if let Some(authorization) = authorization {
+        headers.insert(AUTHORIZATION, authorization);
+    }
+    let mut id = HeaderValue::try_from(message.apns_id.hyphenated().to_string()).ok()?;
+    // Each id is used once: kept out of the compression table, it evicts nothing that recurs.
+    id.set_sensitive(true);
+    headers.insert(APNS_ID, id);
+    headers.insert(APNS_TOPIC, HeaderValue::from_str(&message.topic).ok()?);
+    headers.insert(APNS_PUSH_TYPE, HeaderValue::from_str(message.push_type.as_str()).ok()?);
+    if let Some(priority) = message.priority {
+        headers.insert(APNS_PRIORITY, HeaderValue::from_static(priority.as_str()));
+    }
+    if let Some(expiration) = message.expiration_unix_secs {
+        headers.insert(APNS_EXPIRATION, HeaderValue::from(expiration));
+    }
+    if let Some(collapse_id) = &message.collapse_id {
+        headers.insert(APNS_COLLAPSE_ID, HeaderValue::from_bytes(collapse_id.as_bytes()).ok()?);
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(message.payload.len()));
+    Some(request)
+}
