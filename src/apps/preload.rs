@@ -1,8 +1,13 @@
 //! Applications that the configuration names, so that a restart loses none.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::providers::apns::Mode;
+use time::OffsetDateTime;
+
+use crate::providers::apns::credential::{Credential, Raw};
+use crate::providers::apns::{Apns, Context, Mode};
+use crate::providers::file;
 use crate::secret::Secret;
 
 /// One entry of `[[applications]]`. The words are those of `POST /register_application`; each
@@ -41,4 +46,72 @@ pub enum Source {
     File(PathBuf),
     /// In the configuration itself: base64, or PEM text.
     Text(Secret<String>),
+}
+
+impl Preload {
+    /// Reads the files and variables that this entry names, and the credential in them. What
+    /// cannot be used makes an application all the same, whose sends are refused with the reason:
+    /// one bad certificate must not keep the others from running.
+    #[must_use]
+    pub fn load(&self, context: &Arc<Context>) -> Apns {
+        let (mode, topic) = (self.apns_mode, self.apns_topic.clone());
+        let read = self.raw().and_then(|raw| {
+            Credential::read(&raw, OffsetDateTime::now_utc()).map_err(|error| error.to_string())
+        });
+        match read {
+            Ok(credential) => Apns::new(context, credential, mode, topic),
+            Err(reason) => {
+                tracing::error!(
+                    app.id = self.application_id,
+                    reason,
+                    "an application of the configuration has no usable credential; its sends are \
+                     refused until it is registered anew"
+                );
+                Apns::unusable(context, mode, topic, reason)
+            }
+        }
+    }
+
+    fn raw(&self) -> Result<Raw, String> {
+        let password = |source: &Option<Source>| -> Result<Secret<String>, String> {
+            let bytes = source.as_ref().map(Source::bytes).transpose()?.unwrap_or_default();
+            String::from_utf8(bytes)
+                .map(Secret::new)
+                .map_err(|_| "its password is not UTF-8; check the variable".to_owned())
+        };
+        if let Some(source) = &self.apns_p12 {
+            let password = password(&self.apns_p12_pass)?;
+            return Ok(Raw::P12 { der: source.contents()?, password });
+        }
+        if let Some(source) = &self.apns_pem {
+            let password = password(&self.apns_pem_pass)?;
+            return Ok(Raw::Pem { text: source.contents()?, password });
+        }
+        let Some(source) = &self.apns_p8 else {
+            return Err("it names no credential".to_owned());
+        };
+        Ok(Raw::P8 {
+            text: source.contents()?,
+            key_id: self.apns_key_id.clone().unwrap_or_default(),
+            team_id: self.apns_team_id.clone().unwrap_or_default(),
+        })
+    }
+}
+
+impl Source {
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Env(name) => std::env::var_os(name)
+                .map(std::ffi::OsString::into_encoded_bytes)
+                .ok_or_else(|| format!("the environment variable {name} is not set")),
+            Self::File(path) => std::fs::read(path)
+                .map_err(|error| format!("{} could not be read: {error}", path.display())),
+            Self::Text(text) => Ok(text.expose().clone().into_bytes()),
+        }
+    }
+
+    fn contents(&self) -> Result<Vec<u8>, String> {
+        file::contents(&self.bytes()?)
+            .ok_or_else(|| "the credential is neither DER nor PEM nor base64".to_owned())
+    }
 }
