@@ -18,6 +18,7 @@
 pub mod api;
 pub mod apps;
 pub mod config;
+pub mod delivery;
 pub mod outcome;
 pub mod providers;
 pub mod secret;

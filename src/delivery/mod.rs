@@ -1,0 +1,176 @@
+//! From "please send" to an end: admission, the deadline, the one retry loop, the record.
+
+mod admission;
+mod retry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use self::admission::Admission;
+use self::retry::Retries;
+use crate::apps::Application;
+use crate::apps::feedback::DeadToken;
+use crate::outcome::{Cause, Delivery, Failure, Outcome, Receipt, Rejection, Retry};
+use crate::providers::Message;
+
+/// How many sends are let in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// In flight or waiting, of one application.
+    pub max_in_flight_per_application: usize,
+    /// In flight or waiting, in all.
+    pub max_in_flight: usize,
+}
+
+/// Sends messages to an end.
+#[derive(Debug)]
+pub struct Dispatcher {
+    admission: Admission,
+}
+
+impl Dispatcher {
+    /// A dispatcher with nothing under way.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self { admission: Admission::new(settings) }
+    }
+
+    /// Sends a message of `app`, again where that is safe, until there is an answer or the
+    /// deadline of its provider has passed.
+    ///
+    /// # Cancel safety
+    /// Dropped, it sends nothing more. What was written stays written; whether its token is dead
+    /// is noted even then.
+    pub async fn deliver(&self, app: &Arc<Application>, message: Arc<Message>) -> Outcome {
+        let Some(_permit) = self.admission.admit(&app.in_flight) else { return busy() };
+        let start = Instant::now();
+        let outcome = self.attempts(app, &message, start).await;
+        log(app, &message, &outcome, start);
+        record(app, &message, &outcome);
+        outcome
+    }
+
+    async fn attempts(
+        &self,
+        app: &Arc<Application>,
+        message: &Arc<Message>,
+        start: Instant,
+    ) -> Outcome {
+        let deadline = start + app.providers.timeout(message);
+        let mut retries = Retries::new(at_least_once(message));
+        let mut avoid = None;
+        loop {
+            let late = (Arc::clone(app), Arc::clone(message));
+            let on_late = move |outcome: Outcome| {
+                let (app, message) = late;
+                log_late(&app, &message, &outcome);
+                record(&app, &message, &outcome);
+            };
+            let sent = app.providers.send(message, deadline, avoid, on_late).await;
+            let Ok(attempt) = sent else { return busy() };
+            let Outcome::Failed(failure) = &attempt.outcome else { return attempt.outcome };
+            let Some(pause) = retries.pause(failure) else { return attempt.outcome };
+            let again = Instant::now() + pause;
+            if again >= deadline {
+                return attempt.outcome;
+            }
+            sleep_until(again).await;
+            avoid = attempt.avoid;
+        }
+    }
+}
+
+fn busy() -> Outcome {
+    Outcome::Failed(Failure {
+        cause: Cause::Busy,
+        delivery: Delivery::NotSent,
+        retry: Retry::Never,
+        retry_after: Some(Duration::from_secs(1)),
+        id: None,
+    })
+}
+
+fn at_least_once(message: &Message) -> bool {
+    match message {
+        Message::Apns(message) => message.at_least_once,
+        Message::Gcm(_) => false,
+    }
+}
+
+/// Keeps the list of dead tokens true.
+fn record(app: &Application, message: &Message, outcome: &Outcome) {
+    let Message::Apns(message) = message else { return };
+    let token = &message.device_token;
+    match outcome {
+        Outcome::Accepted(_) => app.feedback.remove(token.as_hex()),
+        Outcome::Rejected(Rejection { gone_since: Some(since), .. }) => {
+            app.feedback.add(DeadToken {
+                token: token.as_hex().to_owned(),
+                given: token.as_given().to_owned(),
+                since: *since,
+            });
+        }
+        Outcome::Failed(_) | Outcome::Rejected(_) => {}
+    }
+}
+
+/// One line for each message at the end of its story.
+fn log(app: &Application, message: &Message, outcome: &Outcome, start: Instant) {
+    let duration_ms = start.elapsed().as_millis();
+    let (app_id, token) = (app.id.as_str(), short_token(message));
+    match outcome {
+        Outcome::Accepted(Receipt::Apns { apns_id }) => {
+            tracing::debug!(app.id = app_id, token, apns.id = apns_id, duration_ms, "accepted");
+        }
+        Outcome::Accepted(Receipt::Gcm { .. }) => {
+            tracing::debug!(app.id = app_id, duration_ms, "answered by the gcm endpoint");
+        }
+        Outcome::Failed(failure) => {
+            let (cause, delivery) = (&failure.cause, &failure.delivery);
+            tracing::warn!(
+                app.id = app_id,
+                token,
+                ?cause,
+                ?delivery,
+                duration_ms,
+                "a message got no final answer"
+            );
+        }
+        Outcome::Rejected(rejection) if rejection.fault == crate::outcome::Fault::Credentials => {
+            let (reason, detail) = (rejection.reason.as_str(), rejection.detail.as_deref());
+            tracing::error!(
+                app.id = app_id,
+                reason,
+                detail,
+                duration_ms,
+                "the credential of an application is refused; register a new one"
+            );
+        }
+        Outcome::Rejected(rejection) => {
+            let reason = rejection.reason.as_str();
+            tracing::debug!(app.id = app_id, token, reason, duration_ms, "rejected");
+        }
+    }
+}
+
+fn log_late(app: &Application, message: &Message, outcome: &Outcome) {
+    let token = short_token(message);
+    tracing::info!(
+        app.id = app.id.as_str(),
+        token,
+        ?outcome,
+        "an answer came after its caller had stopped waiting"
+    );
+}
+
+fn short_token(message: &Message) -> Option<&str> {
+    match message {
+        Message::Apns(message) => {
+            let token = message.device_token.as_hex();
+            Some(token.get(..8).unwrap_or(token))
+        }
+        Message::Gcm(_) => None,
+    }
+}
