@@ -1,6 +1,21 @@
-//! Who may call: HTTP Basic, scopes, and the rule for browsers.
+//! Who may call: HTTP Basic, scopes, and the rules for browsers and for a relay without
+//! credentials.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{self, Header, HeaderMap};
+use actix_web_httpauth::headers::authorization::{Authorization, Basic};
+use openssl::memcmp;
+use openssl::sha::sha256;
+use url::Url;
+use wildmatch::WildMatch;
+
+use super::error::ApiError;
 use crate::secret::Secret;
+
+/// The word in a credential's `applications` that allows `gcm_api_key`.
+const GCM: &str = "gcm";
 
 /// The section `[auth]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,4 +37,230 @@ pub struct Credential {
     /// Names or globs (`*`, `?`) of the applications that this credential may use; `gcm` allows
     /// `gcm_api_key`. Left out, it may use all.
     pub applications: Option<Vec<String>>,
+}
+
+/// Lets callers in or not.
+#[derive(Debug)]
+pub struct Door {
+    entries: Vec<Entry>,
+    /// Without credentials on a loopback address, only calls that come from this machine and mean
+    /// it are served: a name that leads here, or a proxy, brings strangers.
+    local_only: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// SHA-256 of user name and password: equal lengths, compared in constant time.
+    username: Secret<[u8; 32]>,
+    password: Secret<[u8; 32]>,
+    scope: Scope,
+}
+
+/// What a caller may use.
+#[derive(Debug, Clone)]
+enum Scope {
+    All,
+    Only(Vec<WildMatch>),
+}
+
+/// Somebody who was let in.
+#[derive(Debug)]
+pub struct Caller<'a>(&'a Scope);
+
+impl Caller<'_> {
+    /// Refuses an application that is not the caller's.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn must_own(&self, application: &str) -> Result<(), ApiError> {
+        let allowed = match self.0 {
+            Scope::All => true,
+            Scope::Only(globs) => globs.iter().any(|glob| glob.matches(application)),
+        };
+        if allowed {
+            return Ok(());
+        }
+        Err(ApiError::forbidden("this credential may not use that application; use one that may"))
+    }
+
+    /// Refuses a key of Google's unless the caller may use one.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn must_own_keys(&self) -> Result<(), ApiError> {
+        let allowed = match self.0 {
+            Scope::All => true,
+            Scope::Only(globs) => globs.iter().any(|glob| glob.pattern() == GCM),
+        };
+        if allowed {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(
+            "this credential may not use gcm_api_key; add gcm to its list of applications",
+        ))
+    }
+
+    /// Refuses a caller who may use some applications only, and so has to name one.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn must_be_free(&self) -> Result<(), ApiError> {
+        match self.0 {
+            Scope::All => Ok(()),
+            Scope::Only(_) => Err(ApiError::forbidden(
+                "this credential may register certain applications only; give application_id",
+            )),
+        }
+    }
+}
+
+impl Door {
+    /// A door for these credentials; `loopback` says that the server listens on loopback alone.
+    #[must_use]
+    pub fn new(settings: &Settings, loopback: bool) -> Self {
+        let entry = |credential: &Credential| Entry {
+            username: Secret::new(sha256(credential.username.as_bytes())),
+            password: Secret::new(sha256(credential.password.expose().as_bytes())),
+            scope: match &credential.applications {
+                None => Scope::All,
+                Some(globs) => Scope::Only(globs.iter().map(|glob| WildMatch::new(glob)).collect()),
+            },
+        };
+        let entries: Vec<Entry> = settings.credentials.iter().map(entry).collect();
+        Self { local_only: entries.is_empty() && loopback, entries }
+    }
+
+    /// Lets a caller in.
+    ///
+    /// # Errors
+    /// `unauthorized`; `forbidden` for a stranger's page in somebody's browser, and for a call that
+    /// did not start on this machine where only such calls are served.
+    pub fn admit(&self, request: &HttpRequest) -> Result<Caller<'_>, ApiError> {
+        let scope = if self.entries.is_empty() {
+            if self.local_only {
+                refuse_strangers(request.headers())?;
+            }
+            &Scope::All
+        } else {
+            self.identify(request).ok_or_else(ApiError::unauthorized)?
+        };
+        refuse_pages(request.headers())?;
+        Ok(Caller(scope))
+    }
+
+    /// Looks at every entry, whichever fits, so that the time taken tells nothing.
+    fn identify(&self, request: &HttpRequest) -> Option<&Scope> {
+        let basic = Authorization::<Basic>::parse(request).ok()?.into_scheme();
+        let username = sha256(basic.user_id().as_bytes());
+        let password = sha256(basic.password().unwrap_or_default().as_bytes());
+        let mut found = None;
+        for entry in &self.entries {
+            let same_name = memcmp::eq(entry.username.expose(), &username);
+            let same_password = memcmp::eq(entry.password.expose(), &password);
+            if same_name & same_password {
+                found = Some(&entry.scope);
+            }
+        }
+        found
+    }
+}
+
+/// A page of another site that is open in a browser near the relay can make it call: browsers say
+/// so (Fetch Metadata), and name the page's origin (RFC 6454 §7).
+fn refuse_pages(headers: &HeaderMap) -> Result<(), ApiError> {
+    let foreign_site =
+        headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
+    let foreign_origin = headers.get(header::ORIGIN).is_some_and(|origin| {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        !origin.to_str().is_ok_and(|origin| is_same_host(origin, host.unwrap_or_default()))
+    });
+    if foreign_site || foreign_origin {
+        return Err(ApiError::forbidden(
+            "a page of another site may not call; call from a program or from this host",
+        ));
+    }
+    Ok(())
+}
+
+fn is_same_host(origin: &str, host: &str) -> bool {
+    let Ok(origin) = Url::parse(origin) else { return false };
+    let Ok(host) = Url::parse(&format!("{}://{host}", origin.scheme())) else { return false };
+    origin.host_str().is_some()
+        && origin.host_str() == host.host_str()
+        && origin.port_or_known_default() == host.port_or_known_default()
+}
+
+fn refuse_strangers(headers: &HeaderMap) -> Result<(), ApiError> {
+    let forwarded = headers.keys().any(|name| {
+        let name = name.as_str();
+        name == "forwarded" || name.starts_with("x-forwarded-")
+    });
+    let host = headers.get(header::HOST);
+    let foreign = host.is_some_and(|host| !host.to_str().is_ok_and(is_loopback));
+    if forwarded || foreign {
+        return Err(ApiError::forbidden(
+            "without credentials only this machine itself is served; configure a credential to \
+             serve others",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a `Host` names this machine to itself.
+fn is_loopback(host: &str) -> bool {
+    let Ok(url) = Url::parse(&format!("http://{host}")) else { return false };
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => Ipv4Addr::is_loopback(&address),
+        Some(url::Host::Ipv6(address)) => Ipv6Addr::is_loopback(&address),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loopback_host_is_known_in_every_spelling() {
+        for host in [
+            "localhost",
+            "localhost:9292",
+            "LOCALHOST",
+            "127.0.0.1:80",
+            "127.9.9.9",
+            "[::1]:9292",
+            "app.localhost",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "",
+            "example.com",
+            "10.0.0.1",
+            "localhost.example.com",
+            "[::2]",
+            "::1",
+            "a b",
+            "127.0.0.1@example.com",
+            "example.com/localhost",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_compared_with_host_and_port() {
+        assert!(is_same_host("http://localhost:9292", "localhost:9292"));
+        assert!(is_same_host("https://relay.example", "relay.example"));
+        assert!(is_same_host("https://relay.example", "Relay.Example:443"));
+        for (origin, host) in [
+            ("null", "relay.example"),
+            ("https://evil.example", "relay.example"),
+            ("http://relay.example:8080", "relay.example"),
+            ("https://relay.example", ""),
+        ] {
+            assert!(!is_same_host(origin, host), "{origin} {host}");
+        }
+    }
 }

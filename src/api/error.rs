@@ -253,12 +253,12 @@ impl ApiError {
         )
     }
 
-    /// The application has both services, and the call does not say which.
+    /// The application has both services, or the call names both, and it does not say which.
     pub fn missing_type() -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
             "missing_type",
-            "this application has credentials for both services; give type as apns or gcm",
+            "both services are possible here; give type as apns or gcm",
         )
     }
 

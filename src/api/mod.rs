@@ -1,10 +1,42 @@
-//! The HTTP surface.
+//! The HTTP surface: every route on one page.
 
 pub mod apns_message;
+mod applications;
 pub mod auth;
 pub mod body;
 pub mod error;
+mod feedback;
+mod message;
+mod outcome;
 pub mod params;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, header::HeaderMap};
+use actix_web::middleware::Next;
+use actix_web::{HttpResponse, web};
+use futures_util::FutureExt;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tracing::Instrument;
+
+use self::auth::Door;
+use self::error::ApiError;
+use crate::apps::Application;
+use crate::apps::registration::Registrar;
+use crate::apps::registry::Registry;
+use crate::delivery::Dispatcher;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id that is taken from a caller, in characters.
+const MAX_REQUEST_ID: usize = 128;
 
 /// The section `[compat]`: what the original Pushlet did and nobody should want today.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,4 +47,102 @@ pub struct Compat {
     pub always_200: bool,
     /// Ignore parameters that nobody knows, as the original did, instead of refusing the call.
     pub ignore_unknown: bool,
+}
+
+/// What every call works with; one for the process, shared by all workers.
+#[derive(Debug)]
+pub struct Api {
+    /// Who may call.
+    pub door: Door,
+    /// Largest body, in bytes.
+    pub max_body_bytes: usize,
+    /// The original's ways.
+    pub compat: Compat,
+    /// Who is registered.
+    pub registry: Arc<Registry>,
+    /// Reads credentials.
+    pub registrar: Registrar,
+    /// Sends.
+    pub dispatcher: Dispatcher,
+    /// Stands for everybody who sends with a `gcm_api_key` and no application.
+    pub bare_keys: Arc<Application>,
+    /// Set when the process is on its way out: connections are closed after their answer.
+    pub draining: AtomicBool,
+}
+
+/// The three calls. What else is asked for is answered in the same JSON.
+pub fn routes(config: &mut web::ServiceConfig) {
+    let call = |path: &str, post: actix_web::Route| {
+        web::resource(path).route(post).default_service(web::to(method_not_allowed))
+    };
+    config
+        .service(call("/register_application", web::post().to(applications::register)))
+        .service(call("/send_notification", web::post().to(message::send)))
+        .service(call("/application_feedback", web::post().to(feedback::read)))
+        .default_service(web::to(not_found));
+}
+
+async fn method_not_allowed() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::method_not_allowed("POST"))
+}
+
+async fn not_found() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::not_found())
+}
+
+/// Runs a call to its answer: its errors get the status that the configuration wants, and a panic
+/// costs this call and no other.
+async fn answer(
+    api: &Api,
+    call: impl Future<Output = Result<HttpResponse, ApiError>>,
+) -> Result<HttpResponse, ApiError> {
+    let result = AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a call ended in a panic; this is a bug in pushlet, please report it");
+        Err(ApiError::internal_error())
+    });
+    result.map_err(|error| error.under(&api.compat))
+}
+
+/// Gives every call an id, which its answer and each line of its log carry.
+///
+/// # Errors
+/// Those of the call itself.
+pub async fn identify<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let id = request_id(request.headers());
+    let draining = request
+        .app_data::<web::Data<Api>>()
+        .is_some_and(|api| api.draining.load(Ordering::Relaxed));
+    let span = tracing::error_span!("call", request.id = id.to_str().unwrap_or_default());
+    let mut response = next.call(request).instrument(span).await?;
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    if draining {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+/// The caller's id if it is sane, else a fresh one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(X_REQUEST_ID).filter(|id| {
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    given.cloned().unwrap_or_else(|| {
+        HeaderValue::try_from(uuid::Uuid::new_v4().hyphenated().to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("none"))
+    })
+}
+
+/// UTC in whole seconds, as the documentation shows it: `2012-11-27T22:24:07Z`. A time that the
+/// format cannot say is written as its first or last.
+fn timestamp(time: SystemTime) -> String {
+    const LAST: u64 = 253_402_300_799;
+    let secs = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST);
+    i64::try_from(secs)
+        .ok()
+        .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
 }

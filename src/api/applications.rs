@@ -1,0 +1,201 @@
+//! `POST /register_application`: from an uploaded credential to an application.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::error::ApiError;
+use super::params::Params;
+use super::{Api, answer, body, timestamp};
+use crate::apps::ApplicationId;
+use crate::apps::registration::{Registration, RegistrationError};
+use crate::providers::Providers;
+use crate::providers::apns::credential::{Raw, valid_apple_identifier};
+use crate::providers::apns::message::is_topic;
+use crate::providers::apns::{Apns, Mode};
+use crate::secret::Secret;
+
+const KNOWN: &[&str] = &[
+    "application_id",
+    "apns_key_id",
+    "apns_mode",
+    "apns_p12",
+    "apns_p12_pass",
+    "apns_p8",
+    "apns_pem",
+    "apns_pem_pass",
+    "apns_team_id",
+    "apns_topic",
+];
+
+/// A certificate that runs out within so many days is worth a warning.
+const SOON_DAYS: i64 = 30;
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    application_id: &'a str,
+    apns: Summary<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+/// What the credential says of itself; a signing key has no end.
+#[derive(Serialize)]
+struct Summary<'a> {
+    topics: Vec<&'a str>,
+    environment: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<i64>,
+}
+
+/// Registers an application, or replaces the credential of one.
+pub(super) async fn register(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, ApiError> {
+    answer(&api, run(&request, payload, &api)).await
+}
+
+async fn run(
+    request: &HttpRequest,
+    payload: web::Payload,
+    api: &Api,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.door.admit(request)?;
+    let mut params = body::read(request, payload, api.max_body_bytes).await?;
+    params.check_names(KNOWN, &api.compat)?;
+    check_combination(&params)?;
+    let named = params.text("application_id")?;
+    match &named {
+        Some(id) => caller.must_own(id)?,
+        None => caller.must_be_free()?,
+    }
+    let id = match named {
+        Some(id) => ApplicationId::parse(&id).ok_or_else(invalid_id)?,
+        None => ApplicationId::fresh(),
+    };
+    let registration = registration(&mut params)?;
+    if !api.registry.has_room_for(&id) {
+        return Err(full());
+    }
+    let apns = api.registrar.read(registration).await.map_err(ApiError::from)?;
+    let answer = summary(&id, &apns, OffsetDateTime::now_utc());
+    let answer = serde_json::to_string(&answer).map_err(|_| ApiError::internal_error())?;
+    let providers = Providers { apns: Some(apns.into()), ..Providers::default() };
+    tracing::info!(app.id = id.as_str(), "an application was registered");
+    api.registry.register(id, providers).map_err(|_| full())?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(answer))
+}
+
+/// One Apple credential, with all that it needs and nothing that belongs to another.
+fn check_combination(params: &Params) -> Result<(), ApiError> {
+    params.check_excluded("apns_p12", &["apns_pem", "apns_p8", "apns_pem_pass"])?;
+    params.check_excluded("apns_pem", &["apns_p8", "apns_p12_pass"])?;
+    params.check_excluded("apns_p8", &["apns_p12_pass", "apns_pem_pass"])?;
+    for other in ["apns_p12", "apns_pem"] {
+        params.check_excluded(other, &["apns_key_id", "apns_team_id"])?;
+    }
+    if !["apns_p12", "apns_pem", "apns_p8"].iter().any(|name| params.has(name)) {
+        return Err(ApiError::missing_apns_certificate());
+    }
+    if params.has("apns_p8") && !params.has("apns_key_id") {
+        return Err(ApiError::missing_apns_key_id());
+    }
+    if params.has("apns_p8") && !params.has("apns_team_id") {
+        return Err(ApiError::missing_apns_team_id());
+    }
+    Ok(())
+}
+
+fn registration(params: &mut Params) -> Result<Registration, ApiError> {
+    let mode = params.choice("apns_mode", "production, development or sandbox", Mode::parse)?;
+    let topic = params.choice("apns_topic", "a topic, such as a bundle id", |topic| {
+        is_topic(topic).then(|| topic.to_owned())
+    })?;
+    Ok(Registration { credential: credential(params)?, mode: mode.unwrap_or_default(), topic })
+}
+
+fn credential(params: &mut Params) -> Result<Raw, ApiError> {
+    let password = |secret: Option<Secret<String>>| secret.unwrap_or_default();
+    if params.has("apns_p12") {
+        let password = password(params.secret("apns_p12_pass")?);
+        let der = params.file("apns_p12")?.unwrap_or_default();
+        return Ok(Raw::P12 { der, password });
+    }
+    if params.has("apns_pem") {
+        let password = password(params.secret("apns_pem_pass")?);
+        let text = params.file("apns_pem")?.unwrap_or_default();
+        return Ok(Raw::Pem { text, password });
+    }
+    let identifier = |text: &str| valid_apple_identifier(text).then(|| text.to_owned());
+    let expected = "ten letters and digits";
+    let key_id = params.choice("apns_key_id", expected, identifier)?;
+    let team_id = params.choice("apns_team_id", expected, identifier)?;
+    let key_id = key_id.ok_or_else(ApiError::missing_apns_key_id)?;
+    let team_id = team_id.ok_or_else(ApiError::missing_apns_team_id)?;
+    let text = params.file("apns_p8")?.unwrap_or_default();
+    Ok(Raw::P8 { text, key_id, team_id })
+}
+
+fn summary<'a>(id: &'a ApplicationId, apns: &'a Apns, now: OffsetDateTime) -> Answer<'a> {
+    let mut warnings = Vec::new();
+    let facts = apns.certificate();
+    let days_left = facts.map(|facts| (facts.not_after - now).whole_days());
+    if let Some(days) = days_left.filter(|days| *days <= SOON_DAYS) {
+        warnings.push(format!("the certificate runs out in {days} days; register a new one"));
+    }
+    if facts.is_some_and(|facts| facts.excludes_mode) {
+        let mode = apns.mode().as_str();
+        warnings.push(format!(
+            "the certificate is not for {mode}; register it with the other apns_mode"
+        ));
+    }
+    if apns.default_topic().is_none() {
+        warnings.push(
+            "the application has no topic of its own; give apns_topic, or topic with each message"
+                .to_owned(),
+        );
+    }
+    let topics = match facts {
+        Some(facts) if !facts.topics.is_empty() => {
+            facts.topics.iter().map(String::as_str).collect()
+        }
+        Some(_) | None => apns.default_topic().into_iter().collect(),
+    };
+    let apns = Summary {
+        topics,
+        environment: apns.mode().as_str(),
+        not_after: facts.map(|facts| timestamp(facts.not_after.into())),
+        days_left,
+    };
+    Answer { application_id: id.as_str(), apns, warnings }
+}
+
+fn invalid_id() -> ApiError {
+    ApiError::invalid(
+        "application_id",
+        "must be 1 to 128 characters of letters, digits, `.`, `_`, `-` and `:`",
+    )
+}
+
+fn full() -> ApiError {
+    ApiError::overloaded(
+        "as many applications are registered as may be; raise server.max_applications",
+    )
+}
+
+impl From<RegistrationError> for ApiError {
+    fn from(error: RegistrationError) -> Self {
+        match error {
+            RegistrationError::Busy => {
+                Self::overloaded("too many credentials wait to be read; try again")
+            }
+            RegistrationError::Credential(error) => {
+                Self::invalid_file(error.format.parameter(), error.problem)
+            }
+        }
+    }
+}

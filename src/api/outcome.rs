@@ -1,0 +1,269 @@
+//! From what became of a message to what its caller hears: the contract's tables.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::{StatusCode, header};
+
+use super::error::{ApiError, Details};
+use super::message::Service;
+use super::timestamp;
+use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection};
+
+/// The documented answer to a message that Apple accepted.
+const OK: &str = r#"{"response":"ok"}"#;
+/// How long to wait when nobody says, in seconds.
+const DEFAULT_RETRY_SECS: u64 = 1;
+/// The same for one phone that gets too much: Apple's limit is not documented.
+const THROTTLED_RETRY_SECS: u64 = 10;
+
+/// The answer of `POST /send_notification`.
+pub(super) fn respond(outcome: Outcome, service: Service) -> Result<HttpResponse, ApiError> {
+    match outcome {
+        Outcome::Accepted(receipt) => Ok(accepted(receipt)),
+        Outcome::Failed(failure) => Err(match service {
+            Service::Apns => apns_failure(failure),
+            Service::Gcm => gcm_failure(failure),
+        }),
+        Outcome::Rejected(rejection) => Err(match service {
+            Service::Apns => apns_rejection(rejection),
+            Service::Gcm => gcm_rejection(rejection),
+        }),
+    }
+}
+
+fn accepted(receipt: Receipt) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/json");
+    match receipt {
+        Receipt::Apns { apns_id } => {
+            response.insert_header(("apns-id", apns_id));
+            response.body(OK)
+        }
+        Receipt::Gcm { answer, retry_after } => {
+            if let Some(wait) = retry_after {
+                response.insert_header((header::RETRY_AFTER, seconds(wait)));
+            }
+            response.body(answer)
+        }
+    }
+}
+
+fn apns_rejection(rejection: Rejection) -> ApiError {
+    let reason = &rejection.reason;
+    let (status, code, message) = match (rejection.fault, rejection.gone_since) {
+        (Fault::Token, Some(since)) => {
+            let message = format!(
+                "the device token is dead since {}: the app was removed or the token replaced; \
+                 delete it",
+                timestamp(since)
+            );
+            (StatusCode::GONE, "device_token_unregistered", message)
+        }
+        (Fault::Token, None) => {
+            let message = "apple does not know this device token here; usual causes: a token of \
+                           the sandbox sent to production or the other way round (apns_mode), or \
+                           a token of an app with another topic"
+                .to_owned();
+            (StatusCode::BAD_REQUEST, "invalid_device_token", message)
+        }
+        (Fault::Credentials, _) => {
+            let message = match rejection.detail.as_deref() {
+                Some(detail) if reason.is_empty() => format!(
+                    "the credential of this application cannot be used: {detail}; register \
+                     another one"
+                ),
+                Some(detail) => format!(
+                    "apple refused the credential of this application: {reason} ({detail}); \
+                     register another one"
+                ),
+                None => format!(
+                    "apple refused the credential of this application or its topic: {reason}; \
+                     register another one, or check apns_topic and apns_mode"
+                ),
+            };
+            (StatusCode::BAD_GATEWAY, "apns_credentials_rejected", message)
+        }
+        (Fault::Message, _) => {
+            let message = format!("apple refused the message: {reason}; change it");
+            (StatusCode::BAD_REQUEST, "apns_rejected", message)
+        }
+    };
+    ApiError::new(status, code, message).with_details(Details {
+        status: rejection.status,
+        reason: some(rejection.reason),
+        apns_id: rejection.id,
+        timestamp: rejection.gone_since.map(timestamp),
+        ..Details::default()
+    })
+}
+
+fn apns_failure(failure: Failure) -> ApiError {
+    let Failure { cause, delivery, retry_after, id, .. } = failure;
+    let details = Details { apns_id: id, ..Details::default() };
+    match cause {
+        Cause::Busy => overloaded(),
+        Cause::Deadline => {
+            let message = unanswered("apple did not answer in time", delivery);
+            unsettled(
+                StatusCode::GATEWAY_TIMEOUT,
+                "apns_timeout",
+                message,
+                delivery,
+                retry_after,
+                details,
+            )
+        }
+        Cause::Nonsense { status, reason } => {
+            let message = format!(
+                "what answered is not apple: status {status} {reason}; check apns.production_url and apns.sandbox_url"
+            );
+            let details = Details { status: Some(status), reason: some(reason), ..details };
+            ApiError::new(StatusCode::BAD_GATEWAY, "apns_protocol_error", message)
+                .with_details(details)
+        }
+        Cause::Provider { status, reason } => {
+            let message = format!(
+                "apple cannot take the message now: status {status} {reason}; send it again later"
+            );
+            let details = Details { status: Some(status), reason: some(reason), ..details };
+            unsettled(UNAVAILABLE, "apns_unavailable", message, delivery, retry_after, details)
+        }
+        Cause::Throttled { status, reason } => {
+            let message = "apple gets too many messages for this device token; send fewer";
+            let wait = retry_after.map_or(THROTTLED_RETRY_SECS, seconds);
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "apns_throttled", message).with_details(
+                Details {
+                    status: Some(status),
+                    reason: some(reason),
+                    retry_after: Some(wait),
+                    ..details
+                },
+            )
+        }
+        Cause::Unanswered { detail } => {
+            let message = unanswered(&format!("apple did not answer: {detail}"), delivery);
+            unsettled(UNAVAILABLE, "apns_unavailable", message, delivery, retry_after, details)
+        }
+        Cause::Unreachable { detail } => {
+            let message = format!("apple could not be reached: {detail}; send it again later");
+            unsettled(UNAVAILABLE, "apns_unavailable", message, delivery, retry_after, details)
+        }
+    }
+}
+
+const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+
+fn gcm_rejection(rejection: Rejection) -> ApiError {
+    let details = Details {
+        status: rejection.status,
+        reason: some(rejection.reason.clone()),
+        ..Details::default()
+    };
+    match rejection.fault {
+        Fault::Credentials => {
+            let mut message = "the provided credentials were rejected by google servers".to_owned();
+            if let Some(detail) = rejection.detail {
+                message.push_str(": ");
+                message.push_str(&detail);
+            }
+            ApiError::new(StatusCode::FORBIDDEN, "invalid_gcm_credentials", message)
+        }
+        Fault::Message | Fault::Token => {
+            let message = format!("google refused the message: {}; change it", rejection.reason);
+            ApiError::new(StatusCode::BAD_REQUEST, "gcm_rejected", message)
+        }
+    }
+    .with_details(details)
+}
+
+fn gcm_failure(failure: Failure) -> ApiError {
+    let Failure { cause, delivery, retry_after, .. } = failure;
+    let details = Details::default();
+    match cause {
+        Cause::Busy => overloaded(),
+        Cause::Deadline => {
+            let message = unanswered("the gcm endpoint did not answer in time", delivery);
+            unsettled(
+                StatusCode::GATEWAY_TIMEOUT,
+                "gcm_timeout",
+                message,
+                delivery,
+                retry_after,
+                details,
+            )
+        }
+        Cause::Nonsense { status, reason } => {
+            let message = format!(
+                "the gcm endpoint spoke nonsense: status {status}, {reason}; check gcm.legacy_url"
+            );
+            let details = Details { status: Some(status), ..details };
+            ApiError::new(StatusCode::BAD_GATEWAY, "gcm_protocol_error", message)
+                .with_details(details)
+        }
+        Cause::Provider { status, .. } => {
+            let message = format!(
+                "the gcm endpoint cannot take the message now: status {status}; send it again later"
+            );
+            let details = Details { status: Some(status), ..details };
+            unsettled(UNAVAILABLE, "gcm_unavailable", message, delivery, retry_after, details)
+        }
+        Cause::Throttled { status, .. } => {
+            let message = "the gcm endpoint gets too many messages; send fewer";
+            let wait = retry_after.map_or(THROTTLED_RETRY_SECS, seconds);
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "gcm_throttled", message)
+                .with_details(Details { status: Some(status), retry_after: Some(wait), ..details })
+        }
+        Cause::Unanswered { detail } => {
+            let message =
+                unanswered(&format!("the gcm endpoint did not answer: {detail}"), delivery);
+            unsettled(UNAVAILABLE, "gcm_unavailable", message, delivery, retry_after, details)
+        }
+        Cause::Unreachable { detail } => {
+            let message =
+                format!("the gcm endpoint could not be reached: {detail}; send it again later");
+            unsettled(UNAVAILABLE, "gcm_unavailable", message, delivery, retry_after, details)
+        }
+    }
+}
+
+fn overloaded() -> ApiError {
+    ApiError::overloaded("the relay holds as many messages as it may; send it again later")
+}
+
+/// An error of a message without a final answer: it says what is known of the message, and when to
+/// come back if that is safe.
+fn unsettled(
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    delivery: Delivery,
+    retry_after: Option<Duration>,
+    details: Details,
+) -> ApiError {
+    let (word, wait) = match delivery {
+        Delivery::NotSent => ("not_sent", Some(retry_after.map_or(DEFAULT_RETRY_SECS, seconds))),
+        Delivery::Unknown => ("unknown", None),
+    };
+    let details = Details { delivery: Some(word), retry_after: wait, ..details };
+    ApiError::new(status, code, message).with_details(details)
+}
+
+fn unanswered(what: &str, delivery: Delivery) -> String {
+    match delivery {
+        Delivery::NotSent => format!("{what}; the message was not sent, send it again later"),
+        Delivery::Unknown => format!(
+            "{what}; the message was written and may have reached the phone, sending it again may \
+             notify twice"
+        ),
+    }
+}
+
+/// Whole seconds, never fewer than asked for.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+fn some(reason: String) -> Option<String> {
+    (!reason.is_empty()).then_some(reason)
+}
