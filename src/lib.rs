@@ -22,6 +22,7 @@ pub mod delivery;
 pub mod outcome;
 pub mod providers;
 pub mod secret;
+pub mod server;
 pub mod simulator;
 pub mod telemetry;
 pub mod transport;

@@ -9,9 +9,9 @@
     reason = "a test that cannot go on panics, and may block or spawn where it stands"
 )]
 
+mod api;
 mod architecture;
 mod config;
 mod docs;
-mod api;
 mod providers;
 mod support;

@@ -1,0 +1,138 @@
+//! The composition root: it binds, builds what all calls share, serves and drains.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use tokio::runtime::Handle;
+
+use crate::api::auth::Door;
+use crate::api::{self, Api};
+use crate::apps::feedback::{self, Feedback};
+use crate::apps::registration::Registrar;
+use crate::apps::registry::Registry;
+use crate::apps::{Application, ApplicationId};
+use crate::config::Config;
+use crate::delivery::{self, Dispatcher};
+use crate::providers::Providers;
+use crate::providers::apns::Context;
+use crate::providers::gcm::Gcm;
+
+/// A relay that listens and does not serve yet.
+pub struct Server {
+    address: SocketAddr,
+    applications: usize,
+    listening: actix_web::dev::Server,
+    handle: ServerHandle,
+    api: web::Data<Api>,
+}
+
+/// Why a relay could not start: a sentence.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Server {
+    /// Binds and loads the applications of the configuration. Connections to the push services
+    /// will live on `runtime`, which no handler can stall.
+    ///
+    /// # Errors
+    /// An address that cannot be had, certificate authorities that cannot be read.
+    pub fn bind(config: &Config, runtime: &Handle) -> Result<Self, StartError> {
+        let bind = config.server.bind;
+        let listener = TcpListener::bind(bind).map_err(|error| {
+            StartError(format!("{bind} cannot be listened on: {error}; choose another server.bind"))
+        })?;
+        let failed = |error: std::io::Error| StartError(format!("the start failed: {error}"));
+        let address = listener.local_addr().map_err(failed)?;
+        let api = web::Data::new(state(config, address, runtime)?);
+        let applications = api.registry.len();
+        let shared = api.clone();
+        let server = HttpServer::new(move || {
+            App::new().app_data(shared.clone()).wrap(from_fn(api::identify)).configure(api::routes)
+        })
+        .disable_signals()
+        .shutdown_timeout(config.server.shutdown_timeout.as_secs());
+        let server = match config.server.workers {
+            0 => server,
+            workers => server.workers(workers),
+        };
+        let listening = server.listen(listener).map_err(failed)?.run();
+        let handle = listening.handle();
+        Ok(Self { address, applications, listening, handle, api })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many applications the configuration brought.
+    #[must_use]
+    pub fn applications(&self) -> usize {
+        self.applications
+    }
+
+    /// Serves until `shutdown` is ready. Then it takes no new connection, finishes what is in
+    /// flight within `server.shutdown_timeout`, and returns.
+    ///
+    /// # Errors
+    /// When the system takes the listening socket away.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+        let Self { mut listening, handle, api, .. } = self;
+        tokio::select! {
+            ended = &mut listening => return ended,
+            () = shutdown => {}
+        }
+        tracing::info!("stopping: no new connections, finishing what is in flight");
+        api.draining.store(true, Ordering::Relaxed);
+        let (ended, ()) = tokio::join!(listening, handle.stop(true));
+        ended
+    }
+}
+
+fn state(config: &Config, address: SocketAddr, runtime: &Handle) -> Result<Api, StartError> {
+    let context = Context::new(config.apns.clone(), runtime.clone()).map_err(StartError)?;
+    let context = Arc::new(context);
+    let gcm = Gcm::new(config.gcm.clone(), runtime.clone())
+        .map_err(|error| StartError(format!("the client for google cannot be made: {error}")))?;
+    let registry = Registry::new(config.server.max_applications, config.feedback.clone());
+    for preload in &config.applications {
+        let Some(id) = ApplicationId::parse(&preload.application_id) else { continue };
+        let apns = Some(Arc::new(preload.load(&context)));
+        let full = |_| StartError("[[applications]] names more than max_applications".to_owned());
+        registry.register(id, Providers { apns, gcm: None }).map_err(full)?;
+    }
+    Ok(Api {
+        door: Door::new(&config.auth, address.ip().to_canonical().is_loopback()),
+        max_body_bytes: config.server.max_body_bytes,
+        compat: config.compat.clone(),
+        registry: Arc::new(registry),
+        registrar: Registrar::start(context)
+            .map_err(|error| StartError(format!("no thread for credentials: {error}")))?,
+        dispatcher: Dispatcher::new(&delivery::Settings {
+            max_in_flight_per_application: config.apns.max_in_flight_per_application,
+            max_in_flight: config.server.max_in_flight,
+        }),
+        bare_keys: Arc::new(Application {
+            id: ApplicationId::bare_keys(),
+            providers: Providers { apns: None, gcm: Some(Arc::new(gcm)) },
+            feedback: Arc::new(Feedback::new(&feedback::Settings { max_tokens: 0 })),
+            in_flight: Arc::new(AtomicUsize::new(0)),
+        }),
+        draining: AtomicBool::new(false),
+    })
+}
