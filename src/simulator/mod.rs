@@ -1,1 +1,245 @@
-//! A fake APNs and a fake GCM endpoint.
+//! A fake APNs and a fake GCM endpoint, protocol-true, to try things out and to test against.
+//!
+//! It imports nothing of the relay: if client and fake shared a constant, a misreading would pass
+//! twice. Both are written from the documents of Apple and Google.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `apns` | TLS, HTTP/2 connections and their streams |
+//! | `checks`, `provider_token`, `client`, `reasons` | what APNs checks, and its words |
+//! | `http1` | the server for the next two, over HTTP/1.1 |
+//! | `gcm`, `gcm_request` | the legacy endpoint |
+//! | `control` | what to answer next and what arrived, for people with `curl` |
+//! | [`script`], `magic` | what becomes of the next messages |
+//! | [`record`] | what arrived |
+//! | [`certificates`] | certificates and keys made on the spot |
+
+mod apns;
+pub mod certificates;
+mod checks;
+mod client;
+mod control;
+mod gcm;
+mod gcm_request;
+mod http1;
+mod magic;
+mod provider_token;
+mod reasons;
+pub mod record;
+pub mod script;
+mod tls;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle};
+
+use apns::Apns;
+use certificates::{Authority, Environment, ProviderKey};
+use checks::Policy;
+use provider_token::ProviderTokens;
+use record::{OnMessage, Received, Record};
+use script::{Rule, Script};
+
+/// What is simulated, and where.
+pub struct Options {
+    /// Where APNs listens (default: a free port of 127.0.0.1).
+    pub apns: SocketAddr,
+    /// Where GCM and the control routes listen, in plain HTTP (default: a free port of 127.0.0.1).
+    pub http: SocketAddr,
+    /// Whether requests are checked as Apple does (default); `false` takes everything, so that the
+    /// simulator's cost is not in a measurement.
+    pub checks: bool,
+    /// Which of Apple's systems this is (default: whatever comes).
+    pub environment: Environment,
+    /// PEM of the authorities whose client certificates are let in; the others meet a TLS alert.
+    /// `None` (default): all are, even expired ones, which are refused by the checks.
+    pub client_authorities: Option<Vec<u8>>,
+    /// The keys whose provider tokens are good. Empty (default): any, signatures are not verified.
+    pub provider_keys: Vec<ProviderKey>,
+    /// Whether a second token of a key within 20 minutes is `TooManyProviderTokenUpdates` (default:
+    /// no).
+    pub limit_token_updates: bool,
+    /// `SETTINGS_MAX_CONCURRENT_STREAMS` (default 1,000).
+    pub max_concurrent_streams: u32,
+    /// The flow-control windows.
+    pub windows: Windows,
+    /// How many messages the record keeps (default 10,000); the oldest make room. For measurements
+    /// choose 0.
+    pub messages_kept: usize,
+    /// Called with each message as it arrives; it must not block.
+    pub on_message: Option<OnMessage>,
+}
+
+/// HTTP/2's flow-control windows, in bytes (default 65,535 each, as APNs was seen to have).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Of each stream.
+    pub stream_bytes: u32,
+    /// Of the connection.
+    pub connection_bytes: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            apns: any_port,
+            http: any_port,
+            checks: true,
+            environment: Environment::Any,
+            client_authorities: None,
+            provider_keys: Vec::new(),
+            limit_token_updates: false,
+            max_concurrent_streams: 1_000,
+            windows: Windows { stream_bytes: 65_535, connection_bytes: 65_535 },
+            messages_kept: 10_000,
+            on_message: None,
+        }
+    }
+}
+
+/// What the two servers share.
+struct Shared {
+    script: Script,
+    record: Record,
+    next_multicast_id: AtomicU64,
+    next_message_id: AtomicU64,
+}
+
+/// A running simulator. Dropping it stops it, and cuts what is connected.
+pub struct Simulator {
+    apns_address: SocketAddr,
+    http_address: SocketAddr,
+    authority: Vec<u8>,
+    shared: Arc<Shared>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Simulator {
+    /// Binds both addresses and serves on this runtime.
+    ///
+    /// # Errors
+    /// An address can't be bound, `client_authorities` is no PEM, or OpenSSL made no certificate.
+    pub fn start(options: Options, runtime: &Handle) -> io::Result<Self> {
+        // Binding, and what serves, needs the runtime at hand.
+        let _context = runtime.enter();
+        let apns_listener = bind(options.apns)?;
+        let http_listener = bind(options.http)?;
+        let apns_address = apns_listener.local_addr()?;
+        let http_address = http_listener.local_addr()?;
+
+        let authority = Authority::generate("Pushlet simulator")?;
+        let server = authority.server(apns_address.ip())?;
+        let shared = Arc::new(Shared {
+            script: Script::default(),
+            record: Record::new(options.messages_kept, options.on_message),
+            // So that the first answer is the one in Pushlet's documentation.
+            next_multicast_id: AtomicU64::new(108),
+            next_message_id: AtomicU64::new(8),
+        });
+        let tokens = ProviderTokens::new(options.provider_keys, options.limit_token_updates);
+        let apns = Arc::new(Apns {
+            acceptor: tls::acceptor(&server, options.client_authorities.as_deref())?,
+            max_concurrent_streams: options.max_concurrent_streams,
+            windows: options.windows,
+            policy: Policy { environment: options.environment, tokens },
+            checks: options.checks,
+            shared: Arc::clone(&shared),
+        });
+
+        let http = http1::server(http_listener.into_std()?, Arc::clone(&shared))?;
+        let handle = runtime.clone();
+        let servers = vec![
+            runtime.spawn(async move {
+                let never = apns::serve(apns_listener, apns, handle).await;
+                match never {}
+            }),
+            runtime.spawn(async move {
+                // It ends with an error only if a thread can't be started: nothing is served then.
+                let _ = http.await;
+            }),
+        ];
+        let authority = authority.pem()?;
+        Ok(Self { apns_address, http_address, authority, shared, servers })
+    }
+
+    /// The APNs endpoint: `https://localhost:PORT`.
+    pub fn apns_url(&self) -> String {
+        format!("https://localhost:{}", self.apns_address.port())
+    }
+
+    /// Where APNs listens.
+    pub fn apns_address(&self) -> SocketAddr {
+        self.apns_address
+    }
+
+    /// The base of the GCM and control routes: `http://ADDRESS:PORT`.
+    pub fn http_url(&self) -> String {
+        format!("http://{}", self.http_address)
+    }
+
+    /// PEM of the authority that a client of the APNs endpoint must trust.
+    pub fn ca_pem(&self) -> &[u8] {
+        &self.authority
+    }
+
+    /// The newest messages, oldest first.
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.record.all()
+    }
+
+    /// Forgets the messages; rules stay.
+    pub fn clear(&self) {
+        self.shared.record.clear();
+    }
+
+    /// Adds a rule; it comes after those of the same token that wait already.
+    pub fn script(&self, rule: Rule) {
+        self.shared.script.add(rule);
+    }
+
+    /// The rules that were not used, or not as often as they could have been.
+    pub fn unused_rules(&self) -> Vec<Rule> {
+        self.shared.script.unused()
+    }
+
+    /// Forgets all rules.
+    pub fn clear_script(&self) {
+        self.shared.script.clear();
+    }
+
+    /// Stops, and waits until neither address is served and all connections are cut.
+    pub async fn stop(mut self) {
+        for server in std::mem::take(&mut self.servers) {
+            server.abort();
+            let _: Result<(), JoinError> = server.await;
+        }
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        for server in &self.servers {
+            server.abort();
+        }
+    }
+}
+
+/// How many connections may wait to be accepted: more than a test opens at once.
+const BACKLOG: u32 = 1_024;
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port that was in use a moment ago can be used again (the standard library does the same).
+    socket.set_reuseaddr(true)?;
+    let listener = socket.bind(address).and_then(|()| socket.listen(BACKLOG));
+    listener.map_err(|error| {
+        let message = format!("can't listen on {address}: {error}; choose another address");
+        io::Error::new(error.kind(), message)
+    })
+}
