@@ -14,4 +14,5 @@ mod architecture;
 mod config;
 mod docs;
 mod providers;
+mod simulator;
 mod support;

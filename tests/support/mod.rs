@@ -2,3 +2,4 @@
 
 pub mod der;
 pub mod keys;
+pub mod tools;
