@@ -98,7 +98,7 @@ fn prepare(
         check_service(params, service, api)?;
     }
     params.check_excluded("device_token", &["registration_ids"])?;
-    if !has_key && !has_id || said == Some(Service::Apns) && !has_id {
+    if !has_id && (!has_key || said == Some(Service::Apns)) {
         return Err(ApiError::missing_identifier());
     }
     if !params.has("device_token") && !params.has("registration_ids") {
