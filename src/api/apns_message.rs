@@ -104,7 +104,7 @@ fn small(params: &mut Params, name: &str) -> Result<Option<u32>, ApiError> {
 }
 
 fn priority(params: &mut Params) -> Result<Option<Priority>, ApiError> {
-    let Some(number) = params.integer("priority", 0..=u64::MAX)? else { return Ok(None) };
+    let Some(number) = params.integer("priority", 1..=10)? else { return Ok(None) };
     match Priority::parse(number) {
         Some(priority) => Ok(Some(priority)),
         None => {
@@ -274,88 +274,22 @@ mod tests {
 
     #[test]
     fn every_parameter_refuses_what_it_is_not() {
-        const WHOLE: &str = "must be a whole number from 0 to";
-        const BOOLEAN: &str = "must be true, false, 1 or 0, found";
-        const ID: &str = "must be a UUID such as 123e4567-e89b-42d3-a456-426614174000, found";
-        let table = [
-            ("alert", "[1]", "must be text or an object, found array".to_owned()),
-            ("apns_id", "\"{x\"", format!("{ID} `{{x`")),
-            (
-                "apns_id",
-                "\"123e4567e89b42d3a456426614174000\"",
-                format!("{ID} `123e4567e89b42d3a456426614174000`"),
-            ),
-            ("at_least_once", "\"yes\"", format!("{BOOLEAN} `yes`")),
-            ("badge", "-1", format!("{WHOLE} 2147483647, found `-1`")),
-            ("badge", "2147483648", format!("{WHOLE} 2147483647, found `2147483648`")),
-            ("badge", "1.0", format!("{WHOLE} 2147483647, found `1.0`")),
-            ("badge", "\" 1\"", format!("{WHOLE} 2147483647, found ` 1`")),
-            ("badge", "\"+1\"", format!("{WHOLE} 2147483647, found `+1`")),
-            ("badge", "\"\"", format!("{WHOLE} 2147483647, found ``")),
-            ("badge", "true", format!("{WHOLE} 2147483647, found `true`")),
-            ("category", "1", "must be text, found number".to_owned()),
-            ("collapse_id", "{}", "must be text, found object".to_owned()),
-            ("content_available", "2", format!("{BOOLEAN} `2`")),
-            ("expiration", "\"soon\"", format!("{WHOLE} 18446744073709551615, found `soon`")),
-            (
-                "expiration",
-                "60",
-                "must be 0 or a time in Unix seconds, found `60`, which looks \
-                like seconds from now; give those as ttl"
-                    .to_owned(),
-            ),
-            ("identifier", "4294967296", format!("{WHOLE} 4294967295, found `4294967296`")),
-            (
-                "interruption_level",
-                "\"loud\"",
-                "must be passive, active, time-sensitive or critical, found `loud`".to_owned(),
-            ),
-            ("mutable_content", "\"TRUE\"", format!("{BOOLEAN} `TRUE`")),
-            (
-                "payload",
-                "[1]",
-                "could not be converted to json: expected an object, found array".to_owned(),
-            ),
-            ("priority", "7", "must be 10, 5 or 1, found `7`".to_owned()),
-            (
-                "push_type",
-                "\"ho-lo\"",
-                "must be alert, background, complication, controls, \
-                fileprovider, liveactivity, location, mdm, pushtotalk, voip or widgets; another \
-                word, of letters only, needs a payload"
-                    .to_owned(),
-            ),
-            (
-                "relevance_score",
-                "\"high\"",
-                "must be a number, such as 0.5, found `high`".to_owned(),
-            ),
-            (
-                "relevance_score",
-                "2",
-                "must be from 0 to 1; only a liveactivity takes other numbers".to_owned(),
-            ),
-            ("sound", "true", "must be text or an object, found boolean".to_owned()),
-            ("subtitle", "0", "must be text, found number".to_owned()),
-            ("target_content_id", "[]", "must be text, found array".to_owned()),
-            ("thread_id", "false", "must be text, found boolean".to_owned()),
-            ("title", "{}", "must be text, found object".to_owned()),
-            (
-                "topic",
-                "\"\"",
-                "must be 1 to 255 visible ASCII characters, such as a bundle id".to_owned(),
-            ),
-            ("ttl", "-5", format!("{WHOLE} 2147483647, found `-5`")),
-        ];
-
-        for (parameter, bad, problem) in table {
-            let something =
-                if matches!(parameter, "alert" | "payload") { "" } else { ",\"alert\":\"x\"" };
+        for (parameter, bad, problem) in BAD_VALUES {
+            let rest =
+                if matches!(*parameter, "alert" | "payload") { "" } else { ",\"alert\":\"x\"" };
 
             assert_eq!(
-                refused(json(&format!("\"{parameter}\":{bad}{something}"))),
+                refused(json(&format!("\"{parameter}\":{bad}{rest}"))),
                 (format!("invalid_{parameter}"), format!("{parameter} {problem}"))
             );
+        }
+    }
+
+    #[test]
+    fn every_parameter_has_a_bad_value() {
+        let parts = PARTS.iter().filter(|name| **name != "data");
+        for name in parts.chain(APNS_ONLY) {
+            assert!(BAD_VALUES.iter().any(|(parameter, ..)| parameter == name), "{name}");
         }
     }
 
@@ -407,4 +341,44 @@ mod tests {
             conflict("expiration and ttl exclude each other; give one of them")
         );
     }
+
+    /// Parameter, a value in JSON that it is not, and the sentence after its name.
+    #[rustfmt::skip]
+    const BAD_VALUES: &[(&str, &str, &str)] = &[
+        ("alert", "[1]", "must be text or an object, found array"),
+        ("apns_id", "\"{x\"", "must be a UUID such as 123e4567-e89b-42d3-a456-426614174000, found `{x`"),
+        ("apns_id", "\"123e4567e89b42d3a456426614174000\"", "must be a UUID such as 123e4567-e89b-42d3-a456-426614174000, found `123e4567e89b42d3a456426614174000`"),
+        ("at_least_once", "\"yes\"", "must be true, false, 1 or 0, found `yes`"),
+        ("badge", "-1", "must be a whole number from 0 to 2147483647, found `-1`"),
+        ("badge", "2147483648", "must be a whole number from 0 to 2147483647, found `2147483648`"),
+        ("badge", "1.0", "must be a whole number from 0 to 2147483647, found `1.0`"),
+        ("badge", "1e3", "must be a whole number from 0 to 2147483647, found `1e3`"),
+        ("badge", "\" 1\"", "must be a whole number from 0 to 2147483647, found ` 1`"),
+        ("badge", "\"+1\"", "must be a whole number from 0 to 2147483647, found `+1`"),
+        ("badge", "\"\"", "must be a whole number from 0 to 2147483647, found ``"),
+        ("badge", "true", "must be a whole number from 0 to 2147483647, found `true`"),
+        ("category", "1", "must be text, found number"),
+        ("collapse_id", "{}", "must be text, found object"),
+        ("collapse_id", "\"a\\n\"", "must be at most 64 bytes, without control characters and without spaces at its ends"),
+        ("content_available", "2", "must be true, false, 1 or 0, found `2`"),
+        ("expiration", "\"soon\"", "must be a whole number from 0 to 18446744073709551615, found `soon`"),
+        ("expiration", "60", "must be 0 or a time in Unix seconds, found `60`, which looks like seconds from now; give those as ttl"),
+        ("expiration", "1800000000000", "must be 0 or a time in Unix seconds, found `1800000000000`, which looks like milliseconds; divide by 1000"),
+        ("identifier", "4294967296", "must be a whole number from 0 to 4294967295, found `4294967296`"),
+        ("interruption_level", "\"loud\"", "must be passive, active, time-sensitive or critical, found `loud`"),
+        ("mutable_content", "\"TRUE\"", "must be true, false, 1 or 0, found `TRUE`"),
+        ("payload", "[1]", "could not be converted to json: expected an object, found array"),
+        ("priority", "\"high\"", "must be a whole number from 1 to 10, found `high`"),
+        ("priority", "7", "must be 10, 5 or 1, found `7`"),
+        ("push_type", "\"holo\"", "must be alert, background, complication, controls, fileprovider, liveactivity, location, mdm, pushtotalk, voip or widgets; another word, of letters only, needs a payload"),
+        ("relevance_score", "\"high\"", "must be a number, such as 0.5, found `high`"),
+        ("relevance_score", "2", "must be from 0 to 1; only a liveactivity takes other numbers"),
+        ("sound", "true", "must be text or an object, found boolean"),
+        ("subtitle", "0", "must be text, found number"),
+        ("target_content_id", "[]", "must be text, found array"),
+        ("thread_id", "false", "must be text, found boolean"),
+        ("title", "{}", "must be text, found object"),
+        ("topic", "\"\"", "must be 1 to 255 visible ASCII characters, such as a bundle id"),
+        ("ttl", "-5", "must be a whole number from 0 to 2147483647, found `-5`"),
+    ];
 }
