@@ -1,3 +1,49 @@
-//! The command line.
+//! The command line: `pushlet serve | simulate | demo`.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A stateless push relay: one HTTP call, and a person is reached.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run relay and simulator together on 127.0.0.1:9292, and show the calls to try
+    Demo,
+    /// Run the relay
+    Serve(cli::serve::Arguments),
+    /// Run a fake APNs and GCM to try the relay against
+    Simulate(cli::simulate::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return cli::fail(&format!("the runtime could not start: {error}")),
+    };
+    // Each connection takes a file; a soft limit of 1,024 is soon met and helps nobody.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let handle = runtime.handle();
+    let ended = runtime.block_on(async {
+        match arguments.command {
+            Command::Demo => cli::demo::run(handle).await,
+            Command::Serve(arguments) => cli::serve::run(&arguments, handle).await,
+            Command::Simulate(arguments) => cli::simulate::run(&arguments, handle).await,
+        }
+    });
+    // What is left on the runtime, such as a look-up that hangs, must not hold the process back.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => cli::fail(&sentence),
+    }
+}

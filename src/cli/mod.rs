@@ -1,0 +1,47 @@
+//! The subcommands, one file each.
+
+pub(crate) mod demo;
+pub(crate) mod serve;
+pub(crate) mod simulate;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Says why it does not go on; the exit code is 1.
+pub(crate) fn fail(sentence: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "pushlet: {sentence}");
+    ExitCode::FAILURE
+}
+
+/// Prints for the person at the terminal. A closed pipe is nobody's fault.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// SIGTERM and SIGINT.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> Result<Self, String> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| format!("signals could not be listened for: {error}"))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `pushlet serve`: the relay.
+
+use std::path::PathBuf;
+
+use pushlet::config::{self, Config};
+use pushlet::server::Server;
+use pushlet::telemetry;
+use tokio::runtime::Handle;
+
+use super::Signals;
+
+/// The exit code of a process that was told twice to leave: 128 and the number of SIGTERM.
+const LEFT_AT_ONCE: i32 = 143;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The configuration file (pushlet.toml); the environment variable `PUSHLET_CONFIG` names it as
+    /// well. Without either no file is read
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), String> {
+    let config = Config::load(arguments.config.as_deref(), config::environment())
+        .map_err(|mistakes| format!("the configuration is wrong\n{mistakes}"))?;
+    telemetry::start(&config.log);
+    let signals = Signals::listen()?;
+    let server = Server::bind(&config, runtime).map_err(|error| error.to_string())?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        credentials = config.auth.credentials.len(),
+        applications = server.applications(),
+        "listening on http://{}",
+        server.address()
+    );
+    until_told(server, signals).await
+}
+
+/// Serves until the first signal; a second one ends the process where it stands.
+pub(super) async fn until_told(server: Server, mut signals: Signals) -> Result<(), String> {
+    let (told, shutdown) = tokio::sync::oneshot::channel::<()>();
+    let listener = async move {
+        signals.next().await;
+        let _ = told.send(());
+        signals.next().await;
+        std::process::exit(LEFT_AT_ONCE);
+    };
+    let serving = server.run(async {
+        let _ = shutdown.await;
+    });
+    tokio::select! {
+        ended = serving => ended.map_err(|error| format!("the server ended: {error}")),
+        () = listener => Ok(()),
+    }
+}
