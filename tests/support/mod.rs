@@ -1,5 +1,7 @@
 //! What the tests share.
 
+pub mod credentials;
 pub mod der;
+pub mod handmade;
 pub mod keys;
 pub mod tools;

@@ -1,3 +1,7 @@
 //! The Apple Push Notification service.
 
+mod certificate;
 mod credential;
+mod kdf_cost;
+mod p12;
+mod pem;
