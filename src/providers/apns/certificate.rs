@@ -11,6 +11,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Mode;
 use super::ber::{INTEGER, Malformed, Reader, SEQUENCE, UTF8_STRING};
+use super::pbe::{Password, Pbe};
 use super::problem::Problem;
 
 /// Subject UID: the base topic.
@@ -241,6 +242,16 @@ pub(super) fn read_pkcs8(der: &[u8]) -> Result<PKey<Private>, Problem> {
         ));
     }
     PKey::private_key_from_pkcs8(der).map_err(|_| unreadable_key())
+}
+
+/// Reads an encrypted PKCS#8 key. What is no key once it is decrypted had another password.
+pub(super) fn read_encrypted_pkcs8(
+    pbe: &Pbe,
+    data: &[u8],
+    password: Password<'_>,
+) -> Result<PKey<Private>, Problem> {
+    read_pkcs8(&pbe.decrypt(password, data)?)
+        .map_err(|problem| if problem == Problem::Damaged { password.refused() } else { problem })
 }
 
 /// The diagnosis of a key that has the outside of one and cannot be used.

@@ -124,7 +124,8 @@ pub fn valid_apple_identifier(text: &str) -> bool {
 /// refused with a sentence that says so.
 ///
 /// The fallbacks are kept, since loading a provider without them takes away the default one, and
-/// with it TLS; and the provider must not be dropped, which would unload it.
+/// with it TLS; and the provider must not be dropped, which would unload it. Hence a static: it is
+/// OpenSSL's state, and that is global.
 pub fn load_legacy_provider() {
     static LEGACY: OnceLock<Option<Provider>> = OnceLock::new();
     LEGACY.get_or_init(|| Provider::try_load(None, "legacy", true).ok());

@@ -13,7 +13,7 @@ use openssl::sign::Signer;
 use super::ber::{
     CONTEXT_0, CONTEXT_0_PRIMITIVE, Element, INTEGER, Malformed, Reader, SEQUENCE, is_one_sequence,
 };
-use super::certificate::{Bundle, read_certificate, read_pkcs8};
+use super::certificate::{Bundle, read_certificate, read_encrypted_pkcs8, read_pkcs8};
 use super::kdf_cost::Budget;
 use super::pbe::{Password, Pbe, Pbkdf2, Purpose, hmac_digest, pkcs12_key, unsupported};
 use super::problem::Problem;
@@ -41,17 +41,14 @@ pub(super) fn read(file: &[u8], password: &str) -> Result<Bundle, Problem> {
     let outer = Outer::read(file)?;
     let mut budget = Budget::new();
     let mac = outer.mac.map(|mac| Mac::read(&mac, &mut budget)).transpose()?;
-    let parts = read_safes(&outer.safes, &mut budget)?;
+    let safes = read_safes(&outer.safes, &mut budget)?;
     let mut refused = Problem::PasswordWrong;
     for password in Password::candidates(password) {
-        if let Some(mac) = &mac {
-            if mac.verifies(&outer.safes, password)? {
-                return open(&parts, password, budget);
-            }
-            refused = password.refused();
-            continue;
-        }
-        match open(&parts, password, budget.clone()) {
+        let opened = match &mac {
+            Some(mac) if !mac.verifies(&outer.safes, password)? => Err(password.refused()),
+            Some(_) | None => open(&safes, password, budget.clone()),
+        };
+        match opened {
             Err(problem @ (Problem::PasswordMissing | Problem::PasswordWrong)) => refused = problem,
             opened => return opened,
         }
@@ -79,84 +76,91 @@ impl<'a> Outer<'a> {
     }
 }
 
+/// One part of a file; an encrypted one hides its bags.
+enum Safe {
+    Encrypted(Pbe, Vec<u8>),
+    Plain(Vec<Bag>),
+}
+
 /// One thing that a file holds.
-enum Part {
+enum Bag {
     Certificate(Vec<u8>),
-    Key(Vec<u8>),
     EncryptedKey(Pbe, Vec<u8>),
-    EncryptedSafe(Pbe, Vec<u8>),
+    Key(Vec<u8>),
 }
 
 /// `AuthenticatedSafe`: everything that can be seen without a password.
-fn read_safes(safes: &[u8], budget: &mut Budget) -> Result<Vec<Part>, Problem> {
-    let mut parts = Vec::new();
-    let mut safes = Reader::new(safes).expect(SEQUENCE)?.inside();
-    while let Some(safe) = safes.next()? {
+fn read_safes(bytes: &[u8], budget: &mut Budget) -> Result<Vec<Safe>, Problem> {
+    let mut safes = Vec::new();
+    let mut contents = Reader::new(bytes).expect(SEQUENCE)?.inside();
+    while let Some(content) = contents.next()? {
         budget.part()?;
-        let mut fields = safe.inside();
+        let mut fields = content.inside();
         let kind = fields.next()?.ok_or(Malformed)?.oid()?;
         match kind.as_str() {
             DATA => {
                 let bags = fields.expect(CONTEXT_0)?.inside().octet_string()?;
-                read_safe_contents(&bags, budget, &mut parts)?;
+                safes.push(Safe::Plain(read_safe_contents(&bags, budget)?));
             }
             ENCRYPTED_DATA => {
-                let mut fields = fields.expect(CONTEXT_0)?.inside().expect(SEQUENCE)?.inside();
-                fields.expect(INTEGER)?;
-                let mut encrypted = fields.expect(SEQUENCE)?.inside();
-                encrypted.next()?;
-                let pbe = Pbe::read(&encrypted.expect(SEQUENCE)?, budget)?;
-                let data = match encrypted.next()? {
-                    Some(data) if [CONTEXT_0, CONTEXT_0_PRIMITIVE].contains(&data.tag) => {
-                        data.octets()?
-                    }
-                    Some(_) | None => return Err(Problem::Damaged),
-                };
-                parts.push(Part::EncryptedSafe(pbe, data));
+                let content = fields.expect(CONTEXT_0)?.inside().expect(SEQUENCE)?;
+                safes.push(read_encrypted_safe(&content, budget)?);
             }
             _ => {} // encrypted to somebody's public key: not for us, and OpenSSL skips it too
         }
     }
-    Ok(parts)
+    Ok(safes)
 }
 
-fn read_safe_contents(
-    bags: &[u8],
-    budget: &mut Budget,
-    parts: &mut Vec<Part>,
-) -> Result<(), Problem> {
-    read_bags(&Reader::new(bags).expect(SEQUENCE)?, budget, parts, MAX_NESTED_BAGS)
+fn read_encrypted_safe(content: &Element<'_>, budget: &mut Budget) -> Result<Safe, Problem> {
+    let mut fields = content.inside();
+    fields.expect(INTEGER)?;
+    let mut encrypted = fields.expect(SEQUENCE)?.inside();
+    encrypted.next()?; // what it is: data
+    let pbe = Pbe::read(&encrypted.expect(SEQUENCE)?, budget)?;
+    match encrypted.next()? {
+        Some(data) if [CONTEXT_0, CONTEXT_0_PRIMITIVE].contains(&data.tag) => {
+            Ok(Safe::Encrypted(pbe, data.octets()?))
+        }
+        Some(_) | None => Err(Problem::Damaged),
+    }
+}
+
+fn read_safe_contents(bytes: &[u8], budget: &mut Budget) -> Result<Vec<Bag>, Problem> {
+    let mut bags = Vec::new();
+    read_bags(&Reader::new(bytes).expect(SEQUENCE)?, budget, &mut bags, MAX_NESTED_BAGS)?;
+    Ok(bags)
 }
 
 fn read_bags(
-    bags: &Element<'_>,
+    contents: &Element<'_>,
     budget: &mut Budget,
-    parts: &mut Vec<Part>,
+    bags: &mut Vec<Bag>,
     depth: usize,
 ) -> Result<(), Problem> {
     let depth = depth.checked_sub(1).ok_or(Problem::Damaged)?;
-    let mut bags = bags.inside();
-    while let Some(bag) = bags.next()? {
+    let mut contents = contents.inside();
+    while let Some(bag) = contents.next()? {
         budget.part()?;
         let mut fields = bag.inside();
         let kind = fields.next()?.ok_or(Malformed)?.oid()?;
         let value = fields.expect(CONTEXT_0)?;
         match kind.as_str() {
-            KEY_BAG => parts.push(Part::Key(value.content.to_vec())),
+            KEY_BAG => bags.push(Bag::Key(value.content.to_vec())),
             SHROUDED_KEY_BAG => {
                 let mut fields = value.inside().expect(SEQUENCE)?.inside();
                 let pbe = Pbe::read(&fields.expect(SEQUENCE)?, budget)?;
-                parts.push(Part::EncryptedKey(pbe, fields.octet_string()?));
+                bags.push(Bag::EncryptedKey(pbe, fields.octet_string()?));
             }
             CERTIFICATE_BAG => {
                 let mut fields = value.inside().expect(SEQUENCE)?.inside();
                 if fields.next()?.ok_or(Malformed)?.oid()? == X509_CERTIFICATE {
                     let certificate = fields.expect(CONTEXT_0)?.inside().octet_string()?;
-                    parts.push(Part::Certificate(certificate));
+                    bags.push(Bag::Certificate(certificate));
                 }
             }
             SAFE_CONTENTS_BAG => {
-                read_bags(&value.inside().expect(SEQUENCE)?, budget, parts, depth)?;
+                read_bags(&value.inside().expect(SEQUENCE)?, budget, bags, depth)?;
             }
             _ => {} // revocation lists and secrets
         }
@@ -164,42 +168,32 @@ fn read_bags(
     Ok(())
 }
 
-fn open(parts: &[Part], password: Password<'_>, mut budget: Budget) -> Result<Bundle, Problem> {
+fn open(safes: &[Safe], password: Password<'_>, mut budget: Budget) -> Result<Bundle, Problem> {
     let mut bundle = Bundle::default();
-    for part in parts {
-        match part {
-            Part::EncryptedSafe(pbe, data) => {
-                let bags = pbe.decrypt(password, data)?;
-                if !is_one_sequence(&bags) {
+    for safe in safes {
+        match safe {
+            Safe::Encrypted(pbe, data) => {
+                let plain = pbe.decrypt(password, data)?;
+                if !is_one_sequence(&plain) {
                     return Err(password.refused());
                 }
-                let mut hidden = Vec::new();
-                read_safe_contents(&bags, &mut budget, &mut hidden)?;
-                for part in &hidden {
-                    open_bag(part, password, &mut bundle)?;
-                }
+                open_bags(&read_safe_contents(&plain, &mut budget)?, password, &mut bundle)?;
             }
-            Part::Certificate(_) | Part::Key(_) | Part::EncryptedKey(..) => {
-                open_bag(part, password, &mut bundle)?;
-            }
+            Safe::Plain(bags) => open_bags(bags, password, &mut bundle)?,
         }
     }
     Ok(bundle)
 }
 
-fn open_bag(part: &Part, password: Password<'_>, bundle: &mut Bundle) -> Result<(), Problem> {
-    match part {
-        Part::Certificate(der) => bundle.certificates.push(read_certificate(der)?),
-        Part::Key(der) => bundle.keys.push(read_pkcs8(der)?),
-        Part::EncryptedKey(pbe, data) => {
-            let der = pbe.decrypt(password, data)?;
-            let key = read_pkcs8(&der).map_err(|problem| match problem {
-                Problem::Damaged => password.refused(),
-                problem => problem,
-            })?;
-            bundle.keys.push(key);
+fn open_bags(bags: &[Bag], password: Password<'_>, bundle: &mut Bundle) -> Result<(), Problem> {
+    for bag in bags {
+        match bag {
+            Bag::Certificate(der) => bundle.certificates.push(read_certificate(der)?),
+            Bag::EncryptedKey(pbe, data) => {
+                bundle.keys.push(read_encrypted_pkcs8(pbe, data, password)?);
+            }
+            Bag::Key(der) => bundle.keys.push(read_pkcs8(der)?),
         }
-        Part::EncryptedSafe(..) => {} // bags hold no safes
     }
     Ok(())
 }

@@ -15,7 +15,9 @@ use openssl::rsa::Rsa;
 use openssl::symm::Cipher;
 
 use super::ber::{Reader, SEQUENCE, is_one_sequence};
-use super::certificate::{Bundle, read_certificate, read_pkcs8, unreadable_key};
+use super::certificate::{
+    Bundle, read_certificate, read_encrypted_pkcs8, read_pkcs8, unreadable_key,
+};
 use super::kdf_cost::Budget;
 use super::pbe::{Password, Pbe, decrypt};
 use super::problem::Problem;
@@ -91,7 +93,7 @@ pub(super) fn read(blocks: &[Block], password: &str) -> Result<Bundle, Problem> 
         }
     }
     for key in encrypted {
-        bundle.keys.push(key.open(password)?);
+        bundle.keys.push(read_encrypted_pkcs8(&key.pbe, &key.data, password)?);
     }
     Ok(bundle)
 }
@@ -108,13 +110,6 @@ impl EncryptedKey {
         let mut fields = Reader::new(&der).expect(SEQUENCE)?.inside();
         let pbe = Pbe::read(&fields.expect(SEQUENCE)?, budget)?;
         Ok(Self { pbe, data: fields.octet_string()? })
-    }
-
-    fn open(&self, password: Password<'_>) -> Result<PKey<Private>, Problem> {
-        read_pkcs8(&self.pbe.decrypt(password, &self.data)?).map_err(|problem| match problem {
-            Problem::Damaged => password.refused(),
-            problem => problem,
-        })
     }
 }
 
