@@ -12,6 +12,7 @@
 mod api;
 mod architecture;
 mod config;
+mod delivery;
 mod docs;
 mod providers;
 mod simulator;

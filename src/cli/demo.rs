@@ -28,7 +28,7 @@ pub(crate) async fn run(runtime: &Handle) -> Result<(), String> {
     };
     let options = Options { on_message: Some(Box::new(show)), ..Options::default() };
     let simulator = Simulator::start(options, runtime).map_err(wrong)?;
-    let folder = tempfile::tempdir().map_err(wrong)?;
+    let folder = tempfile::Builder::new().prefix("pushlet-demo-").tempdir().map_err(wrong)?;
     let ca_file = folder.path().join("ca.pem");
     let p12_file = folder.path().join("cert.p12");
     std::fs::write(&ca_file, simulator.ca_pem()).map_err(wrong)?;

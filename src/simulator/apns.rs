@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use openssl::ssl::{Ssl, SslAcceptor};
 use serde_json::json;
+use tokio::io::AsyncWrite as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -89,7 +91,10 @@ type Http = h2::server::Connection<SslStream<TcpStream>, Bytes>;
 async fn handshake(socket: TcpStream, apns: &Apns) -> Option<(Http, Option<Client>)> {
     let ssl = Ssl::new(apns.acceptor.context()).ok()?;
     let mut stream = SslStream::new(ssl, socket).ok()?;
-    Pin::new(&mut stream).accept().await.ok()?;
+    if Pin::new(&mut stream).accept().await.is_err() {
+        linger(stream.get_mut()).await;
+        return None;
+    }
     // A client that offers no protocol at all gets through the ALPN callback.
     if stream.ssl().selected_alpn_protocol() != Some(b"h2") {
         return None;
@@ -105,6 +110,20 @@ async fn handshake(socket: TcpStream, apns: &Apns) -> Option<(Http, Option<Clien
         .await
         .ok()?;
     Some((http, client))
+}
+
+/// Ends our side and waits for the client to end its own. Closing at once while its request arrives
+/// would reset the connection, and the alert that says why would be lost.
+async fn linger(socket: &mut TcpStream) {
+    let _ = poll_fn(|context| Pin::new(&mut *socket).poll_shutdown(context)).await;
+    let mut unread = [0; 4_096];
+    while socket.readable().await.is_ok() {
+        match socket.try_read(&mut unread) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
 }
 
 /// One connection.

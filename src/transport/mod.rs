@@ -10,6 +10,7 @@ mod owner;
 mod pool;
 mod stream;
 mod tls;
+mod upkeep;
 
 use std::time::Duration;
 

@@ -31,23 +31,15 @@ const BYTE_BUDGET: usize = 64 * 1024;
 /// How long requests must have waited before a further connection is opened for them.
 const GROW_AFTER: Duration = Duration::from_millis(100);
 /// Nothing read for this long while answers are due: the connection is asked, and spared.
-const STALL: Duration = Duration::from_secs(3);
-/// How long it then has, so that a dead one is given up before the calls on it are.
-const STALL_ANSWER: Duration = Duration::from_secs(5);
+pub(super) const STALL: Duration = Duration::from_secs(3);
 /// How long a draining connection, or a pool nobody holds, waits for answers.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long after its deadline a stream is left open for a late answer.
 const LATE_LIMIT: Duration = Duration::from_secs(60);
 /// A connection that was idle for this long is asked together with the next request.
 const LONG_IDLE: Duration = Duration::from_secs(300);
 /// How long it then has.
 const LONG_IDLE_ANSWER: Duration = Duration::from_secs(2);
-/// A connection is replaced after a day, and before its stream ids run out.
-const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-const MAX_REQUESTS: u64 = 1 << 29;
-/// How often waiting requests and open streams are looked through.
-const SWEEP: Duration = Duration::from_millis(100);
-const STREAM_SWEEP: Duration = Duration::from_secs(5);
 /// The longest pause between two dials, and the longest while somebody waits.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 const MAX_BACKOFF_WAITED: Duration = Duration::from_secs(2);
@@ -76,19 +68,19 @@ impl Future for Driven {
 pub(super) struct Owner {
     commands: mpsc::Receiver<Command>,
     /// Set when the last handle is gone, with the time by which this task ends.
-    closing: Option<Instant>,
+    pub(super) closing: Option<Instant>,
     endpoint: Endpoint,
     trust: Trust,
     identity: Option<Arc<Identity>>,
-    settings: Settings,
+    pub(super) settings: Settings,
 
-    waiting: VecDeque<Box<Job>>,
+    pub(super) waiting: VecDeque<Box<Job>>,
     /// Since when requests wait although a connection is open.
     full_since: Option<Instant>,
-    conns: Vec<Conn>,
+    pub(super) conns: Vec<Conn>,
     drivers: FuturesUnordered<Driven>,
-    streams: FuturesUnordered<Stream>,
-    next_stream_sweep: Instant,
+    pub(super) streams: FuturesUnordered<Stream>,
+    pub(super) next_stream_sweep: Instant,
 
     dial: Dial,
     /// Dials and connections in a row that ended without an answered request.
@@ -98,8 +90,8 @@ pub(super) struct Owner {
     stream_cap: usize,
     next_id: u64,
 
-    timer: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
+    pub(super) timer: Pin<Box<Sleep>>,
+    pub(super) armed: Option<Instant>,
 }
 
 impl Owner {
@@ -274,7 +266,7 @@ fn is_usable(conn: &Conn, now: Instant) -> bool {
 }
 
 /// Answers are due, and for a while nothing at all was read.
-fn is_stalled(conn: &Conn, now: Instant) -> bool {
+pub(super) fn is_stalled(conn: &Conn, now: Instant) -> bool {
     conn.quiet_since.is_some_and(|since| now.duration_since(since) >= STALL)
         && now.duration_since(conn.seen.last_read()) >= STALL
 }
@@ -417,90 +409,5 @@ impl Owner {
         self.closing.is_some_and(|until| {
             now >= until || (self.waiting.is_empty() && self.streams.is_empty())
         })
-    }
-}
-
-/// Time.
-impl Owner {
-    fn sweep(&mut self, now: Instant) {
-        self.waiting.retain(|job| !job.claim.is_given_up());
-        if now >= self.next_stream_sweep {
-            self.next_stream_sweep = now + STREAM_SWEEP;
-            for stream in self.streams.iter_mut() {
-                stream.close_if_late(now);
-            }
-        }
-        let mut open = self.conns.iter().filter(|conn| conn.draining.is_none()).count();
-        for conn in &mut self.conns {
-            if conn.ping_due.is_some_and(|due| now >= due)
-                || conn.draining.is_some_and(|since| now.duration_since(since) >= DRAIN_LIMIT)
-            {
-                conn.abort.abort();
-                conn.drain();
-                continue;
-            }
-            if is_stalled(conn, now) {
-                conn.ask(self.settings.keepalive_timeout.min(STALL_ANSWER));
-            } else if now.duration_since(conn.seen.last_read()) >= self.settings.keepalive_interval
-            {
-                conn.ask(self.settings.keepalive_timeout);
-            }
-            if conn.draining.is_some() {
-                continue;
-            }
-            let idle = conn.streams == 0
-                && now.duration_since(conn.used) >= self.settings.idle_timeout
-                && open > 1;
-            if idle || now >= conn.retire_at(MAX_AGE) || conn.sent >= MAX_REQUESTS {
-                conn.drain();
-                open -= 1;
-            }
-        }
-        // A drained connection without streams is of no more use.
-        for conn in &self.conns {
-            if conn.draining.is_some() && conn.streams == 0 {
-                conn.abort.abort();
-            }
-        }
-    }
-
-    /// When [`Owner::sweep`] is next needed.
-    fn next_due(&self, now: Instant) -> Option<Instant> {
-        let conns = self.conns.iter().flat_map(|conn| {
-            let alive = conn.seen.last_read() + self.settings.keepalive_interval;
-            let quiet = conn.quiet_since.map(|since| since.max(conn.seen.last_read()) + STALL);
-            let asked = conn.ping_due.is_some();
-            let drained = conn
-                .draining
-                .map(|since| if conn.streams == 0 { now + SWEEP } else { since + DRAIN_LIMIT });
-            [
-                conn.ping_due,
-                (!asked).then_some(alive),
-                quiet.filter(|_| !asked),
-                drained,
-                Some(conn.used + self.settings.idle_timeout).filter(|at| *at > now),
-                Some(conn.retire_at(MAX_AGE)).filter(|at| *at > now),
-            ]
-        });
-        let others = [
-            (!self.waiting.is_empty()).then_some(now + SWEEP),
-            (!self.streams.is_empty()).then_some(self.next_stream_sweep),
-            self.closing,
-        ];
-        conns.chain(others).flatten().min()
-    }
-
-    fn arm(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let Some(due) = self.next_due(now) else { return };
-        // An earlier alarm than needed is left: it costs one sweep, setting costs a lock each time.
-        if self.armed.is_some_and(|armed| armed <= due) {
-            return;
-        }
-        self.armed = Some(due);
-        self.timer.as_mut().reset(due);
-        if self.timer.as_mut().poll(cx).is_ready() {
-            self.armed = None;
-            cx.waker().wake_by_ref();
-        }
     }
 }

@@ -111,6 +111,8 @@ pub struct Answer {
     pub body: String,
     /// curl's exit code.
     pub exit: i32,
+    /// All that curl printed.
+    pub text: String,
 }
 
 impl Answer {
@@ -124,7 +126,8 @@ impl Answer {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        Self { status: status.unwrap_or(0), headers, body: body.to_owned(), exit }
+        let (status, body) = (status.unwrap_or(0), body.to_owned());
+        Self { status, headers, body, exit, text }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -4,4 +4,5 @@ pub mod credentials;
 pub mod der;
 pub mod handmade;
 pub mod keys;
+pub mod relay;
 pub mod tools;

@@ -1,0 +1,3 @@
+//! From "please send" to an end, through a whole relay.
+
+mod load;
