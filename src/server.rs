@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
@@ -131,7 +131,8 @@ fn state(config: &Config, address: SocketAddr, runtime: &Handle) -> Result<Api, 
             id: ApplicationId::bare_keys(),
             providers: Providers { apns: None, gcm: Some(Arc::new(gcm)) },
             feedback: Arc::new(Feedback::new(&feedback::Settings { max_tokens: 0 })),
-            in_flight: Arc::new(AtomicUsize::new(0)),
+            in_flight: Arc::default(),
+            repeats: Arc::default(),
         }),
         draining: AtomicBool::new(false),
     })

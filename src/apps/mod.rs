@@ -7,7 +7,7 @@ pub mod registry;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use self::feedback::Feedback;
 use crate::providers::Providers;
@@ -63,4 +63,40 @@ pub struct Application {
     pub feedback: Arc<Feedback>,
     /// How many sends are in flight or waiting, whatever the credential.
     pub in_flight: Arc<AtomicUsize>,
+    /// What it may still repeat.
+    pub repeats: Arc<Repeats>,
+}
+
+/// How many messages may go out a second time although the provider saw them once: one for five
+/// that were accepted, so that a provider in trouble is not sent twice the load.
+#[derive(Debug)]
+pub struct Repeats(AtomicU32);
+
+impl Repeats {
+    /// What a repeat costs, in accepted messages.
+    const PRICE: u32 = 5;
+    /// Free repeats, and the most that can be saved up, at that price.
+    const FREE: u32 = 10 * Self::PRICE;
+    const MOST: u32 = 1_000 * Self::PRICE;
+
+    /// A message was accepted.
+    pub fn earn(&self) {
+        // Beyond the most it counts no further; a few too many from a race do no harm.
+        if self.0.load(Ordering::Relaxed) < Self::MOST {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Pays for a repeat; false when there is nothing left to pay with.
+    #[must_use]
+    pub fn spend(&self) -> bool {
+        let pay = |saved: u32| saved.checked_sub(Self::PRICE);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
+    }
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Self(AtomicU32::new(Self::FREE))
+    }
 }

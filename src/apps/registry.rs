@@ -1,7 +1,6 @@
 //! Who is registered.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::feedback::{self, Feedback};
@@ -63,8 +62,8 @@ impl Registry {
                 || Arc::new(Feedback::new(&self.feedback)),
                 |old| Arc::clone(&old.feedback),
             ),
-            in_flight: old
-                .map_or_else(|| Arc::new(AtomicUsize::new(0)), |old| Arc::clone(&old.in_flight)),
+            in_flight: old.map(|old| Arc::clone(&old.in_flight)).unwrap_or_default(),
+            repeats: old.map(|old| Arc::clone(&old.repeats)).unwrap_or_default(),
             id,
         };
         applications.insert(Arc::clone(&application.id.0), Arc::new(application));

@@ -1,6 +1,7 @@
 //! From "please send" to an end: admission, the deadline, the one retry loop, the record.
 
 mod admission;
+mod circuit;
 mod retry;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use self::admission::Admission;
+use self::circuit::Circuits;
 use self::retry::Retries;
 use crate::apps::Application;
 use crate::apps::feedback::DeadToken;
@@ -28,13 +30,14 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Dispatcher {
     admission: Admission,
+    circuits: Circuits,
 }
 
 impl Dispatcher {
     /// A dispatcher with nothing under way.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        Self { admission: Admission::new(settings) }
+        Self { admission: Admission::new(settings), circuits: Circuits::default() }
     }
 
     /// Sends a message of `app`, again where that is safe, until there is an answer or the
@@ -44,9 +47,16 @@ impl Dispatcher {
     /// Dropped, it sends nothing more. What was written stays written; whether its token is dead
     /// is noted even then.
     pub async fn deliver(&self, app: &Arc<Application>, message: Arc<Message>) -> Outcome {
+        if let Some(outcome) = self.circuits.answer(app, &message) {
+            return outcome;
+        }
         let Some(_permit) = self.admission.admit(&app.in_flight) else { return busy() };
         let start = Instant::now();
         let outcome = self.attempts(app, &message, start).await;
+        self.circuits.learn(app, &message, &outcome);
+        if matches!(outcome, Outcome::Accepted(_)) {
+            app.repeats.earn();
+        }
         log(app, &message, &outcome, start);
         record(app, &message, &outcome);
         outcome
@@ -71,7 +81,7 @@ impl Dispatcher {
             let sent = app.providers.send(message, deadline, avoid, on_late).await;
             let Ok(attempt) = sent else { return busy() };
             let Outcome::Failed(failure) = &attempt.outcome else { return attempt.outcome };
-            let Some(pause) = retries.pause(failure) else { return attempt.outcome };
+            let Some(pause) = retries.pause(failure, &app.repeats) else { return attempt.outcome };
             let again = Instant::now() + pause;
             if again >= deadline {
                 return attempt.outcome;

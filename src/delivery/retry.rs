@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::apps::Repeats;
 use crate::outcome::{Failure, Retry};
 
 /// Pauses before a message that was not processed goes out again; the last one repeats.
@@ -28,8 +29,9 @@ impl Retries {
     }
 
     /// How long to wait before the next try; `None` when this failure is the end. The caller's
-    /// deadline is not looked at here.
-    pub(super) fn pause(&mut self, failure: &Failure) -> Option<Duration> {
+    /// deadline is not looked at here. A repeat of what the provider has seen already is paid from
+    /// `repeats`, so that repeats never become a load of their own.
+    pub(super) fn pause(&mut self, failure: &Failure, repeats: &Repeats) -> Option<Duration> {
         let pause = match failure.retry {
             Retry::Never => return None,
             Retry::Freely => {
@@ -44,7 +46,7 @@ impl Retries {
             }
             Retry::IfAtLeastOnce if !self.at_least_once => return None,
             Retry::IfAtLeastOnce | Retry::Once => {
-                if std::mem::replace(&mut self.repeated, true) {
+                if std::mem::replace(&mut self.repeated, true) || !repeats.spend() {
                     return None;
                 }
                 Duration::from_millis(ANSWERED + jitter())
@@ -80,8 +82,9 @@ mod tests {
     fn what_was_not_processed_goes_out_at_once_and_then_ever_more_slowly() {
         let mut retries = Retries::new(false);
 
-        let pauses: Vec<_> =
-            (0..8).filter_map(|_| retries.pause(&failure(Retry::Freely, None))).collect();
+        let pauses: Vec<_> = (0..8)
+            .filter_map(|_| retries.pause(&failure(Retry::Freely, None), &Repeats::default()))
+            .collect();
 
         let expected = [0, 10, 50, 200, 500, 1_000, 1_000, 1_000].map(Duration::from_millis);
         assert_eq!(pauses, expected);
@@ -91,7 +94,8 @@ mod tests {
     fn a_peer_that_is_not_there_is_tried_three_times_in_all() {
         let mut retries = Retries::new(true);
 
-        let pauses = [(); 3].map(|()| retries.pause(&failure(Retry::Seldom, None)));
+        let pauses =
+            [(); 3].map(|()| retries.pause(&failure(Retry::Seldom, None), &Repeats::default()));
 
         let expected = [Some(50), Some(200), None].map(|m| m.map(Duration::from_millis));
         assert_eq!(pauses, expected);
@@ -100,11 +104,11 @@ mod tests {
     #[test]
     fn an_unanswered_message_goes_out_again_once_and_only_if_the_caller_wants_it() {
         let unanswered = failure(Retry::IfAtLeastOnce, None);
-        assert_eq!(Retries::new(false).pause(&unanswered), None);
+        assert_eq!(Retries::new(false).pause(&unanswered, &Repeats::default()), None);
 
         let mut retries = Retries::new(true);
-        assert!(retries.pause(&unanswered).is_some());
-        assert_eq!(retries.pause(&unanswered), None);
+        assert!(retries.pause(&unanswered, &Repeats::default()).is_some());
+        assert_eq!(retries.pause(&unanswered, &Repeats::default()), None);
     }
 
     #[test]
@@ -113,7 +117,22 @@ mod tests {
 
         let asked = failure(Retry::Once, Some(7));
 
-        assert_eq!(retries.pause(&asked), Some(Duration::from_secs(7)));
-        assert_eq!(retries.pause(&asked), None);
+        assert_eq!(retries.pause(&asked, &Repeats::default()), Some(Duration::from_secs(7)));
+        assert_eq!(retries.pause(&asked, &Repeats::default()), None);
+    }
+
+    #[test]
+    fn repeats_are_paid_from_what_was_accepted() {
+        let repeats = Repeats::default();
+        let refused = failure(Retry::Once, None);
+
+        let granted = (0..100).filter(|_| Retries::new(false).pause(&refused, &repeats).is_some());
+        assert_eq!(granted.count(), 10, "so many are free");
+        for _ in 0..5 {
+            repeats.earn();
+        }
+
+        assert!(Retries::new(false).pause(&refused, &repeats).is_some(), "five earn one");
+        assert_eq!(Retries::new(false).pause(&refused, &repeats), None);
     }
 }

@@ -1,3 +1,4 @@
 //! From "please send" to an end, through a whole relay.
 
+mod circuit;
 mod load;

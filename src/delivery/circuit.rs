@@ -1,0 +1,174 @@
+//! Applications that cannot send at the moment: their calls are answered at once, from what is
+//! known, instead of each finding it out anew.
+//!
+//! ```text
+//! closed ──certificate or key refused──► open for 60 s ────────────┐
+//!    │ ▲                                                           ▼
+//!    │ └──────────────── an answer ◄──────────────────────── one call probes
+//!    │                                                             ▲
+//!    └──not reached in three tries──► open for 0.5, 1, 2, 2 … s ───┘
+//! ```
+//! A new registration closes it: the circuit belongs to the credential.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::apps::{Application, ApplicationId};
+use crate::outcome::{Cause, Fault, Outcome, Rejection, Retry};
+use crate::providers::Message;
+use crate::providers::apns::Apns;
+
+/// How long a refused credential is believed to stay refused.
+const REFUSED: Duration = Duration::from_secs(60);
+/// How long a peer is left alone after the first call that did not reach it; doubled each time.
+const UNREACHED: Duration = Duration::from_millis(500);
+const LONGEST_UNREACHED: Duration = Duration::from_secs(2);
+
+/// The circuits that are open.
+#[derive(Debug, Default)]
+pub(super) struct Circuits {
+    /// How many there are, so that in good times no call takes the lock.
+    len: AtomicUsize,
+    /// Guards the map.
+    open: Mutex<HashMap<ApplicationId, Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// Whose circuit it is: an application that was registered anew has another one.
+    credential: Weak<Apns>,
+    /// What every call is answered.
+    outcome: Outcome,
+    /// When the next call may find out.
+    until: Instant,
+    /// How long it was opened for.
+    pause: Duration,
+    /// Whether a call is finding out. Should it never end, `until` lets another one go.
+    probing: bool,
+}
+
+impl Circuits {
+    /// The answer to a call whose circuit is open; `None` lets it through.
+    pub(super) fn answer(&self, app: &Application, message: &Message) -> Option<Outcome> {
+        if self.len.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let apns = credential(app, message)?;
+        let mut open = self.open();
+        let circuit = open.get_mut(&app.id).filter(|circuit| circuit.is_of(apns))?;
+        let now = Instant::now();
+        if now >= circuit.until {
+            circuit.probing = true;
+            circuit.until = now + apns.timeout();
+            return None;
+        }
+        let mut outcome = circuit.outcome.clone();
+        if let Outcome::Failed(failure) = &mut outcome {
+            failure.retry_after = Some(circuit.until - now);
+        }
+        Some(outcome)
+    }
+
+    /// Learns from what became of a message.
+    pub(super) fn learn(&self, app: &Application, message: &Message, outcome: &Outcome) {
+        let Some(apns) = credential(app, message) else { return };
+        match verdict(outcome) {
+            Verdict::Close if self.len.load(Ordering::Acquire) == 0 => {}
+            Verdict::Close => {
+                let mut open = self.open();
+                open.remove(&app.id);
+                self.len.store(open.len(), Ordering::Release);
+            }
+            Verdict::Nothing => {}
+            Verdict::Open(pause) => self.open_for(pause, app, apns, outcome),
+        }
+    }
+
+    fn open_for(&self, pause: Duration, app: &Application, apns: &Arc<Apns>, outcome: &Outcome) {
+        let mut open = self.open();
+        let known = open.get(&app.id).filter(|circuit| circuit.is_of(apns));
+        let pause = match known {
+            // Calls that were under way when it opened say nothing new.
+            Some(known) if !known.probing => return,
+            Some(known) if pause == UNREACHED => (known.pause * 2).min(LONGEST_UNREACHED),
+            Some(_) | None => pause,
+        };
+        if known.is_none() {
+            let app_id = app.id.as_str();
+            tracing::warn!(app.id = app_id, ?pause, "calls of an application fail at once now");
+        }
+        let circuit = Open {
+            credential: Arc::downgrade(apns),
+            outcome: anonymous(outcome.clone()),
+            until: Instant::now() + pause,
+            pause,
+            probing: false,
+        };
+        open.insert(app.id.clone(), circuit);
+        self.len.store(open.len(), Ordering::Release);
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<ApplicationId, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn is_of(&self, apns: &Arc<Apns>) -> bool {
+        std::ptr::eq(self.credential.as_ptr(), Arc::as_ptr(apns))
+    }
+}
+
+/// What an outcome means for the circuit.
+enum Verdict {
+    Close,
+    Nothing,
+    Open(Duration),
+}
+
+fn verdict(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Rejected(rejection) if is_refused(rejection) => Verdict::Open(REFUSED),
+        Outcome::Accepted(_) | Outcome::Rejected(_) => Verdict::Close,
+        Outcome::Failed(failure) => match &failure.cause {
+            Cause::Unreachable { .. } if failure.retry == Retry::Seldom => Verdict::Open(UNREACHED),
+            Cause::Busy
+            | Cause::Deadline
+            | Cause::Unanswered { .. }
+            | Cause::Unreachable { .. } => Verdict::Nothing,
+            Cause::Nonsense { .. } | Cause::Provider { .. } | Cause::Throttled { .. } => {
+                Verdict::Close
+            }
+        },
+    }
+}
+
+/// Whether Apple refused the credential as such: not a topic, which is a matter of one message,
+/// and not a credential that was never shown to Apple.
+fn is_refused(rejection: &Rejection) -> bool {
+    rejection.fault == Fault::Credentials
+        && rejection.id.is_some()
+        && !matches!(rejection.reason.as_str(), "BadTopic" | "MissingTopic" | "TopicDisallowed")
+}
+
+/// Only Apple's side has circuits: a key of Google's comes with its call, and is good or bad with it.
+fn credential<'a>(app: &'a Application, message: &Message) -> Option<&'a Arc<Apns>> {
+    match message {
+        Message::Apns(_) => app.providers.apns.as_ref(),
+        Message::Gcm(_) => None,
+    }
+}
+
+/// The same for another message.
+fn anonymous(mut outcome: Outcome) -> Outcome {
+    match &mut outcome {
+        Outcome::Accepted(_) => {}
+        Outcome::Failed(failure) => failure.id = None,
+        Outcome::Rejected(rejection) => rejection.id = None,
+    }
+    outcome
+}
