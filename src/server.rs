@@ -5,10 +5,12 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 
 use crate::api::auth::Door;
@@ -22,6 +24,12 @@ use crate::delivery::{self, Dispatcher};
 use crate::providers::Providers;
 use crate::providers::apns::Context;
 use crate::providers::gcm::Gcm;
+
+/// How many connections may wait to be accepted; the system may have a lower limit.
+const BACKLOG: u32 = 4_096;
+
+/// How long a new connection may take to send the head of its first request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A relay that listens and does not serve yet.
 pub struct Server {
@@ -52,7 +60,7 @@ impl Server {
     /// An address that cannot be had, certificate authorities that cannot be read.
     pub fn bind(config: &Config, runtime: &Handle) -> Result<Self, StartError> {
         let bind = config.server.bind;
-        let listener = TcpListener::bind(bind).map_err(|error| {
+        let listener = listen(bind, runtime).map_err(|error| {
             StartError(format!("{bind} cannot be listened on: {error}; choose another server.bind"))
         })?;
         let failed = |error: std::io::Error| StartError(format!("the start failed: {error}"));
@@ -64,6 +72,7 @@ impl Server {
             App::new().app_data(shared.clone()).wrap(from_fn(api::identify)).configure(api::routes)
         })
         .disable_signals()
+        .client_request_timeout(HEAD_TIMEOUT)
         .shutdown_timeout(config.server.shutdown_timeout.as_secs());
         let server = match config.server.workers {
             0 => server,
@@ -102,6 +111,15 @@ impl Server {
         let (ended, ()) = tokio::join!(listening, handle.stop(true));
         ended
     }
+}
+
+/// As the standard library does it, but with room for a burst of callers.
+fn listen(address: SocketAddr, runtime: &Handle) -> std::io::Result<TcpListener> {
+    let _context = runtime.enter();
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 fn state(config: &Config, address: SocketAddr, runtime: &Handle) -> Result<Api, StartError> {

@@ -126,7 +126,7 @@ impl Relay {
 
 /// Sends a request and reads the answer.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    let response = request.send().await.unwrap_or_else(|error| panic!("no answer: {error:?}"));
     let status = response.status().as_u16();
     Answer { status, body: response.text().await.unwrap() }
 }
