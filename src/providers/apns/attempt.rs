@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::response::{self, Sent};
 use super::token::Signer;
@@ -161,11 +162,13 @@ impl<F: FnOnce(Outcome) + Send + 'static> Drop for Watch<'_, F> {
         }
         let apns_id = std::mem::take(&mut self.apns_id);
         let topic_given = self.topic_given;
-        self.runtime.spawn(async move {
+        let late = async move {
             let Ok(Some(answer)) = timeout(LATE_LIMIT, flight.late_answer()).await else { return };
             let sent = Sent { apns_id: &apns_id, topic_given };
             let now = SystemTime::now();
             on_late(response::read(answer.status, &answer.headers, &answer.body, sent, now));
-        });
+        };
+        // Its log lines still belong to the call.
+        self.runtime.spawn(late.in_current_span());
     }
 }
