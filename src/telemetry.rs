@@ -82,7 +82,12 @@ fn filter(level: Level) -> Targets {
         Level::Debug => (LevelFilter::DEBUG, LevelFilter::INFO),
         Level::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
-    Targets::new().with_default(libraries).with_target(env!("CARGO_CRATE_NAME"), ours)
+    // It calls every malformed request of a stranger an error, which nobody has to act on.
+    let server = if ours >= LevelFilter::DEBUG { libraries } else { LevelFilter::OFF };
+    Targets::new()
+        .with_default(libraries)
+        .with_target("actix_http", server)
+        .with_target(env!("CARGO_CRATE_NAME"), ours)
 }
 
 #[cfg(test)]
