@@ -1,3 +1,4 @@
 //! The HTTP surface.
 
+mod auth;
 mod body;

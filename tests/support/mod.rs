@@ -6,3 +6,4 @@ pub mod handmade;
 pub mod keys;
 pub mod relay;
 pub mod tools;
+pub mod wire;
