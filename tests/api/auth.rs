@@ -74,6 +74,20 @@ async fn each_of_several_credentials_is_let_in() {
     bench.stop().await;
 }
 
+/// RFC 9110 §11.1: the scheme is a token without regard to case.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scheme_may_be_spelt_in_any_case() {
+    let bench = Bench::configured(several).await;
+
+    for scheme in ["basic", "BASIC", "bAsIc"] {
+        let authorization = basic("shop:s").replace("Basic", scheme);
+        let answer = seen(bench.form(FEEDBACK, &[]).header("authorization", authorization)).await;
+
+        assert_eq!(answer.code(), code(400, "missing_application_id"), "{scheme}");
+    }
+    bench.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_is_held_to_its_applications() {
     let bench = Bench::configured(several).await;
