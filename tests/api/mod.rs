@@ -3,3 +3,4 @@
 mod auth;
 mod body;
 mod error;
+mod params;
