@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod apps;
 mod architecture;
 mod config;
 mod delivery;

@@ -1,5 +1,6 @@
 //! The HTTP surface.
 
+mod applications;
 mod auth;
 mod body;
 mod error;

@@ -9,6 +9,7 @@ use pushlet::config::Config;
 use pushlet::simulator::Options;
 use pushlet::simulator::record::Received;
 use reqwest::RequestBuilder;
+use reqwest::multipart::{Form, Part};
 use url::form_urlencoded::Serializer;
 
 use super::relay::{Peer, Relay};
@@ -67,6 +68,16 @@ impl Bench {
     pub async fn json(&self, path: &str, body: &str) -> Seen {
         let json = "application/json";
         seen(self.post(path).header("content-type", json).body(body.to_owned())).await
+    }
+
+    /// A registration with a file, to be sent yet.
+    pub fn upload(&self, name: &str, file: &[u8], fields: &[(&str, &str)]) -> RequestBuilder {
+        let part = Part::bytes(file.to_vec()).file_name("file");
+        let form = Form::new().part(name.to_owned(), part);
+        let form = fields
+            .iter()
+            .fold(form, |form, (name, value)| form.text((*name).to_owned(), (*value).to_owned()));
+        self.post(REGISTER).multipart(form)
     }
 
     /// Sends with these fields.

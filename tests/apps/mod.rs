@@ -1,0 +1,3 @@
+//! What callers have registered, through a whole relay.
+
+mod registration;
