@@ -1,5 +1,6 @@
 //! The HTTP surface.
 
+mod apns_message;
 mod applications;
 mod auth;
 mod body;
