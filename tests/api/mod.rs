@@ -5,4 +5,5 @@ mod applications;
 mod auth;
 mod body;
 mod error;
+mod message;
 mod params;
