@@ -6,4 +6,6 @@ mod auth;
 mod body;
 mod error;
 mod message;
+mod outcome;
 mod params;
+mod unanswered;

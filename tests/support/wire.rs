@@ -45,9 +45,11 @@ impl Bench {
         Self { relay: Relay::start(config).await, peer }
     }
 
-    /// Ends both; what the simulator was told to do and did not do fails the test.
+    /// Ends both; what the simulator was told to do and did not do fails the test. It goes first:
+    /// the relay would wait for what it leaves unanswered.
     pub async fn stop(self) {
         assert_eq!(self.peer.simulator.unused_rules(), [], "told to the simulator in vain");
+        self.peer.simulator.stop().await;
         self.relay.stop().await;
     }
 
@@ -98,11 +100,6 @@ impl Bench {
         let count = self.peer.simulator.received().len();
         self.peer.simulator.clear();
         count
-    }
-
-    /// Writes bytes on a connection of its own and reads until its end.
-    pub fn raw(&self, request: &str) -> String {
-        raw(self.relay.address, request.as_bytes())
     }
 }
 
