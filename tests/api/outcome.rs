@@ -159,6 +159,9 @@ async fn every_refusal_has_its_status_and_apples_words() {
 
     for (status, reason, topic_given, expected, error) in REFUSALS {
         let fields: &[(&str, &str)] = if *topic_given { &[("topic", TOPIC)] } else { &[] };
+        // A credential that was refused is not shown to Apple again for a while.
+        bench.relay.register("app").await;
+
         let answer = answered(&bench, reject(*status, reason), fields).await;
 
         assert_eq!(answer.status, *expected, "{reason}: {}", answer.body);

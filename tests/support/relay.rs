@@ -60,7 +60,12 @@ impl Relay {
         let running = tokio::spawn(server.run(async {
             let _ = told.await;
         }));
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            // Sooner than the relay does: a call on a connection that it just closed would be lost.
+            .pool_idle_timeout(std::time::Duration::from_secs(2))
+            .build()
+            .unwrap();
         Self { address, client, shutdown: Some(shutdown), running }
     }
 
