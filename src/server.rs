@@ -14,6 +14,7 @@ use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 
 use crate::api::auth::Door;
+use crate::api::body::Limits;
 use crate::api::{self, Api};
 use crate::apps::feedback::{self, Feedback};
 use crate::apps::registration::Registrar;
@@ -27,9 +28,6 @@ use crate::providers::gcm::Gcm;
 
 /// How many connections may wait to be accepted; the system may have a lower limit.
 const BACKLOG: u32 = 4_096;
-
-/// How long a new connection may take to send the head of its first request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A relay that listens and does not serve yet.
 pub struct Server {
@@ -69,10 +67,14 @@ impl Server {
         let applications = api.registry.len();
         let shared = api.clone();
         let server = HttpServer::new(move || {
-            App::new().app_data(shared.clone()).wrap(from_fn(api::identify)).configure(api::routes)
+            App::new()
+                .app_data(shared.clone())
+                .wrap(from_fn(api::identify))
+                .wrap(from_fn(api::unread::close))
+                .configure(api::routes)
         })
         .disable_signals()
-        .client_request_timeout(HEAD_TIMEOUT)
+        .client_request_timeout(config.server.read_timeout)
         .shutdown_timeout(config.server.shutdown_timeout.as_secs());
         let server = match config.server.workers {
             0 => server,
@@ -136,7 +138,7 @@ fn state(config: &Config, address: SocketAddr, runtime: &Handle) -> Result<Api, 
     }
     Ok(Api {
         door: Door::new(&config.auth, address.ip().to_canonical().is_loopback()),
-        max_body_bytes: config.server.max_body_bytes,
+        body: Limits { size_bytes: config.server.max_body_bytes, time: config.server.read_timeout },
         compat: config.compat.clone(),
         registry: Arc::new(registry),
         registrar: Registrar::start(context)

@@ -65,7 +65,7 @@ async fn run(
     api: &Api,
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
-    let mut params = body::read(request, payload, api.max_body_bytes).await?;
+    let mut params = body::read(request, payload, api.body).await?;
     params.check_names(KNOWN, &api.compat)?;
     check_combination(&params)?;
     let named = params.text("application_id")?;

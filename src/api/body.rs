@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::ready;
 use std::str;
+use std::time::Duration;
 
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::http::header::{self, HeaderMap};
@@ -12,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::params::{Params, Value};
@@ -25,6 +27,15 @@ const MAX_EARLY_ROOM_BYTES: usize = 16 * 1024;
 /// it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// How much of a body is read, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body, in bytes.
+    pub size_bytes: usize,
+    /// From the end of the head to the end of the body.
+    pub time: Duration,
+}
+
 /// Reads the parameters of a call, whatever the type of its body.
 ///
 /// No body and no content type make no parameters. A transfer encoding of multipart parts
@@ -34,26 +45,34 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// # Errors
 ///
 /// In this order: `unsupported_media_type` for another type, charset or `Content-Encoding`;
-/// `request_too_large` over `max_body_bytes`, by the header before anything is read and by count
-/// after; `invalid_request` for a query string and for what does not parse.
+/// `request_too_large` over its limit, by the header before anything is read and by count after;
+/// `invalid_request` for a body that does not come in time, for a query string and for what does
+/// not parse.
 pub async fn read(
     request: &HttpRequest,
     payload: web::Payload,
-    max_body_bytes: usize,
+    limits: Limits,
 ) -> Result<Params, ApiError> {
     refuse_encoding(request.headers())?;
     let kind = kind(request)?;
-    let limit_bytes = kind.as_ref().map_or(0, |_| max_body_bytes);
-    let body = match collect(request.headers(), payload, limit_bytes).await {
+    let limit_bytes = kind.as_ref().map_or(0, |_| limits.size_bytes);
+    let body = collect(request.headers(), payload, limit_bytes);
+    let body = match timeout(limits.time, body).await.unwrap_or(Err(Unread::Late)) {
         Ok(body) => body,
         Err(Unread::Broken) => {
             return Err(ApiError::invalid_request(
                 "the body ended before it was complete; send it again",
             ));
         }
+        Err(Unread::Late) => {
+            return Err(ApiError::invalid_request(format!(
+                "the body was not complete {:?} after its head; send it again",
+                limits.time
+            )));
+        }
         Err(Unread::TooLarge) => {
             return Err(match kind {
-                Some(_) => ApiError::request_too_large(max_body_bytes),
+                Some(_) => ApiError::request_too_large(limits.size_bytes),
                 None => ApiError::unsupported_media_type(
                     "there is a body without a Content-Type; name one of \
                      application/x-www-form-urlencoded, multipart/form-data and application/json",
@@ -117,6 +136,7 @@ fn kind(request: &HttpRequest) -> Result<Option<Kind>, ApiError> {
 /// Why a body is not there.
 enum Unread {
     Broken,
+    Late,
     TooLarge,
 }
 

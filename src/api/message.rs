@@ -71,7 +71,7 @@ async fn run(
     api: &Api,
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
-    let mut params = body::read(request, payload, api.max_body_bytes).await?;
+    let mut params = body::read(request, payload, api.body).await?;
     let (application, message) = prepare(&mut params, &caller, api)?;
     let service = match &message {
         Message::Apns(_) => Service::Apns,

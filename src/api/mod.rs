@@ -9,6 +9,7 @@ mod feedback;
 mod message;
 mod outcome;
 pub mod params;
+pub mod unread;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -54,8 +55,8 @@ pub struct Compat {
 pub struct Api {
     /// Who may call.
     pub door: Door,
-    /// Largest body, in bytes.
-    pub max_body_bytes: usize,
+    /// How much of a body is read, and for how long.
+    pub body: body::Limits,
     /// The original's ways.
     pub compat: Compat,
     /// Who is registered.

@@ -53,6 +53,9 @@ pub struct Server {
     /// Largest body of a call, in bytes; a larger one is answered 413. From 1024 (1 KiB) to
     /// 67108864 (64 MiB).
     pub max_body_bytes: usize,
+    /// How long a caller may take to send the first head of a connection (then 408), and the body
+    /// of any call (then 400). From 100 ms to 10 minutes.
+    pub read_timeout: Duration,
     /// How many applications may be registered; past it a registration is answered 503. From 1 to
     /// 1000000.
     pub max_applications: usize,
@@ -70,6 +73,7 @@ impl Default for Server {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 9292)),
             max_body_bytes: 1024 * 1024,
+            read_timeout: Duration::from_secs(30),
             max_applications: 10_000,
             max_in_flight: 20_000,
             workers: 0,

@@ -19,6 +19,9 @@ pub(super) fn server(table: &mut Table) -> Server {
         max_body_bytes: table
             .take("max_body_bytes", integer(1024..=64 * 1024 * 1024))
             .unwrap_or(default.max_body_bytes),
+        read_timeout: table
+            .take("read_timeout", duration(TENTH_OF_A_SECOND..=Duration::from_secs(600)))
+            .unwrap_or(default.read_timeout),
         max_applications: table
             .take("max_applications", integer(1..=1_000_000))
             .unwrap_or(default.max_applications),

@@ -6,14 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer, web};
-use pushlet::api::body;
+use pushlet::api::body::{self, Limits};
 use pushlet::api::error::ApiError;
 
 const MAX_BODY_BYTES: usize = 1000;
+const LIMITS: Limits = Limits { size_bytes: MAX_BODY_BYTES, time: Duration::from_secs(60) };
 
 /// Answers with the names of the parameters that arrived and the text of `a`.
 async fn echo(request: HttpRequest, payload: web::Payload) -> Result<String, ApiError> {
-    let mut params = body::read(&request, payload, MAX_BODY_BYTES).await?;
+    let mut params = body::read(&request, payload, LIMITS).await?;
     let names = format!("{params:?}");
     Ok(format!("{names} {:?}", params.text("a")?))
 }
