@@ -29,6 +29,11 @@ use crate::providers::gcm::Gcm;
 /// How many connections may wait to be accepted; the system may have a lower limit.
 const BACKLOG: u32 = 4_096;
 
+/// How long an idle connection of a caller is kept. A call that sets out while the connection is
+/// being closed fails at the caller, who cannot know whether it was read; actix-web's 5 s make that
+/// common. Stopping does not wait for idle connections.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
 /// A relay that listens and does not serve yet.
 pub struct Server {
     address: SocketAddr,
@@ -74,6 +79,7 @@ impl Server {
                 .configure(api::routes)
         })
         .disable_signals()
+        .keep_alive(KEEP_ALIVE)
         .client_request_timeout(config.server.read_timeout)
         .shutdown_timeout(config.server.shutdown_timeout.as_secs());
         let server = match config.server.workers {
