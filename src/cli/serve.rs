@@ -9,9 +9,6 @@ use tokio::runtime::Handle;
 
 use super::Signals;
 
-/// The exit code of a process that was told twice to leave: 128 and the number of SIGTERM.
-const LEFT_AT_ONCE: i32 = 143;
-
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The configuration file (pushlet.toml); the environment variable `PUSHLET_CONFIG` names it as
@@ -42,8 +39,7 @@ pub(super) async fn until_told(server: Server, mut signals: Signals) -> Result<(
     let listener = async move {
         signals.next().await;
         let _ = told.send(());
-        signals.next().await;
-        std::process::exit(LEFT_AT_ONCE);
+        std::process::exit(signals.next().await);
     };
     let serving = server.run(async {
         let _ = shutdown.await;
