@@ -16,5 +16,6 @@ mod config;
 mod delivery;
 mod docs;
 mod providers;
+mod server;
 mod simulator;
 mod support;
