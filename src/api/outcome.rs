@@ -70,8 +70,8 @@ fn apns_rejection(rejection: Rejection) -> ApiError {
         (Fault::Credentials, _) => {
             let message = match rejection.detail.as_deref() {
                 Some(detail) if reason.is_empty() => format!(
-                    "the credential of this application cannot be used: {detail}; register \
-                     another one"
+                    "the credential of this application cannot be used; register another \
+                     one: {detail}"
                 ),
                 Some(detail) => format!(
                     "apple refused the credential of this application: {reason} ({detail}); \

@@ -10,6 +10,10 @@ use crate::providers::apns::{Apns, Context, Mode};
 use crate::providers::file;
 use crate::secret::Secret;
 
+/// What a caller is told of a credential that is not where it was said to be. Names of files and
+/// variables are for the log.
+const UNREAD: &str = "it could not be read at the start of the relay, whose log says why";
+
 /// One entry of `[[applications]]`. The words are those of `POST /register_application`; each
 /// credential is given by exactly one of `NAME` (text), `NAME_file` (a path) or `NAME_env` (the
 /// name of an environment variable that holds the text).
@@ -55,19 +59,22 @@ impl Preload {
     #[must_use]
     pub fn load(&self, context: &Arc<Context>) -> Apns {
         let (mode, topic) = (self.apns_mode, self.apns_topic.clone());
-        let read = self.raw().and_then(|raw| {
-            Credential::read(&raw, OffsetDateTime::now_utc()).map_err(|error| error.to_string())
+        let read = self.raw().map_err(|reason| (reason, UNREAD.to_owned())).and_then(|raw| {
+            Credential::read(&raw, OffsetDateTime::now_utc()).map_err(|error| {
+                let reason = error.to_string();
+                (reason.clone(), reason)
+            })
         });
         match read {
             Ok(credential) => Apns::new(context, credential, mode, topic),
-            Err(reason) => {
+            Err((reason, told)) => {
                 tracing::error!(
                     app.id = self.application_id,
                     reason,
                     "an application of the configuration has no usable credential; its sends are \
                      refused until it is registered anew"
                 );
-                Apns::unusable(context, mode, topic, reason)
+                Apns::unusable(context, mode, topic, told)
             }
         }
     }

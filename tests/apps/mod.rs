@@ -1,3 +1,4 @@
 //! What callers have registered, through a whole relay.
 
+mod preload;
 mod registration;

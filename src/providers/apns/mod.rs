@@ -258,7 +258,10 @@ impl Apns {
         reason: String,
     ) -> Self {
         let access = Access::Unusable(reason);
-        Self { context: Arc::clone(context), mode, default_topic: topic, access }
+        // The topic may have stood in the very certificate that is no good. A message that lacks
+        // nothing else must not be told that it lacks a topic.
+        let default_topic = Some(topic.unwrap_or_else(|| "unknown".to_owned()));
+        Self { context: Arc::clone(context), mode, default_topic, access }
     }
 
     /// The topic of a message that names none.
