@@ -12,6 +12,7 @@
 mod api;
 mod apps;
 mod architecture;
+mod cli;
 mod config;
 mod delivery;
 mod docs;

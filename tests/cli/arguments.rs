@@ -1,0 +1,61 @@
+//! What can be asked for on the command line, and what cannot.
+
+use std::process::Command;
+
+/// Exit code, standard output, standard error.
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pushlet"));
+    let output = command.args(arguments).env_clear().output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn help_lists_every_subcommand() {
+    let (code, output, errors) = run(&["--help"]);
+
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    for command in ["demo", "serve", "simulate"] {
+        assert!(output.contains(&format!("\n  {command} ")), "{output}");
+        let (code, of_command, _) = run(&[command, "--help"]);
+        assert_eq!(code, Some(0));
+        assert!(of_command.contains(&format!("Usage: pushlet {command}")), "{of_command}");
+    }
+}
+
+#[test]
+fn version_is_that_of_the_package() {
+    let version = format!("pushlet {}\n", env!("CARGO_PKG_VERSION"));
+
+    assert_eq!(run(&["--version"]), (Some(0), version, String::new()));
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    for arguments in [
+        [].as_slice(),
+        &["frobnicate"],
+        &["serve", "--frobnicate"],
+        &["serve", "--config"],
+        &["simulate", "--apns", "nowhere"],
+        &["demo", "now"],
+    ] {
+        let (code, output, errors) = run(arguments);
+
+        assert_eq!((code, output.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(errors.contains("--help") || errors.contains("Usage: pushlet"), "{errors}");
+    }
+}
+
+#[test]
+fn configuration_that_is_not_there_is_named() {
+    let (code, output, errors) = run(&["serve", "--config", "/nowhere/pushlet.toml"]);
+
+    assert_eq!((code, output.as_str()), (Some(1), ""));
+    assert_eq!(
+        errors,
+        "pushlet: the configuration is wrong\nthe configuration file `/nowhere/pushlet.toml` \
+         cannot be read: No such file or directory (os error 2); name one that can, by `--config` \
+         or `PUSHLET_CONFIG`\n"
+    );
+}

@@ -1,0 +1,5 @@
+//! The subcommands, run as processes.
+
+mod arguments;
+mod demo;
+mod simulate;
