@@ -1,6 +1,6 @@
-//! What is written for people is true: the example configuration against the code.
+//! What is written for people is true: the example configuration and the README against the code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -84,6 +84,103 @@ fn every_scalar_setting_is_an_environment_variable() {
         assert_ne!(by_variable, Config::default(), "{variable} changes nothing");
         assert_eq!(by_variable, load(&format!("[{section}]\n{key} = {other}\n")), "{variable}");
     }
+}
+
+#[test]
+fn readme_names_the_routes_that_there_are() {
+    let named: BTreeSet<_> = words(&readme(), "/")
+        .filter(|word| !word[1..].contains('/') && word.contains('_'))
+        .collect();
+
+    let source = fs::read_to_string(root().join("src/api/mod.rs")).unwrap();
+    let (_, routes) = source.split_once("pub fn routes(").unwrap();
+    let (routes, _) = routes.split_once("\n}").unwrap();
+    let served: BTreeSet<_> =
+        quoted(routes).into_iter().filter(|text| text.starts_with('/')).collect();
+    assert_eq!(named, served);
+}
+
+#[test]
+fn readme_names_settings_that_there_are() {
+    let known: BTreeSet<_> = settings().into_iter().map(|setting| setting.name).collect();
+    let sections: BTreeSet<_> =
+        known.iter().filter_map(|name| name.split_once('.')).map(|(section, _)| section).collect();
+    let readme = readme();
+    let mut named: Vec<String> = words(&readme, "PUSHLET_")
+        .filter_map(|word| word["PUSHLET_".len()..].split_once("__").map(dotted))
+        .collect();
+    for code in readme.split('`').skip(1).step_by(2) {
+        let section = code.split_once('.').map(|(section, _)| section);
+        let is_name = code.chars().all(|sign| sign.is_ascii_lowercase() || "._".contains(sign));
+        if is_name && section.is_some_and(|section| sections.contains(section)) {
+            named.push(code.to_owned());
+        }
+    }
+
+    assert!(named.len() > 20, "only {} settings were found", named.len());
+    for name in named {
+        assert!(known.contains(&name), "the README names `{name}`, which is no setting");
+    }
+}
+
+fn dotted((section, key): (&str, &str)) -> String {
+    format!("{section}.{key}").to_lowercase()
+}
+
+#[test]
+fn readme_names_every_parameter() {
+    let lists = [
+        ("src/api/applications.rs", "const KNOWN"),
+        ("src/api/apns_message.rs", "const APNS_ONLY"),
+        ("src/api/feedback.rs", "const KNOWN"),
+        ("src/api/message.rs", "const GCM_ONLY"),
+        ("src/api/message.rs", "const SHARED"),
+    ];
+    let readme = readme();
+    for (file, list) in lists {
+        let source = fs::read_to_string(root().join(file)).unwrap();
+        let (_, list) = source.split_once(list).unwrap();
+        let names = quoted(list.split_once("];").unwrap().0);
+        assert!(!names.is_empty(), "{file}");
+        for name in names {
+            let is_named = [format!("`{name}`"), format!("`{name}=")];
+            assert!(
+                is_named.iter().any(|code| readme.contains(code.as_str())),
+                "the README says nothing of `{name}`"
+            );
+        }
+    }
+}
+
+#[test]
+fn readme_names_places_that_there_are() {
+    let readme = readme();
+    let places = readme.split('`').skip(1).step_by(2);
+    let places: Vec<_> = places
+        .filter(|code| ["src/", "tests/", ".ci/"].iter().any(|start| code.starts_with(start)))
+        .collect();
+
+    assert!(places.len() > 10, "only {} places were found", places.len());
+    for place in places {
+        assert!(root().join(place).exists(), "the README names {place}");
+    }
+}
+
+/// The words that begin so, without what follows them.
+fn words<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = String> + use<'a> {
+    text.match_indices(start).map(|(place, _)| {
+        let is_part = |sign: &char| sign.is_ascii_alphanumeric() || "_/".contains(*sign);
+        text[place..].chars().take_while(is_part).collect()
+    })
+}
+
+/// What stands in quotation marks.
+fn quoted(source: &str) -> Vec<String> {
+    source.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).unwrap()
 }
 
 /// A value that is right and not the default.
