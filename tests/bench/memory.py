@@ -3,8 +3,9 @@
     cargo build --release
     python3 tests/bench/memory.py target/release/pushlet
 
-The peer is `pushlet simulate --accept-all`, another process. Needs openssl(1) and Linux. The exit
-code is 1 when a figure is over its limit.
+The peer is `pushlet simulate --accept-all`, another process. The relay has the threads of a machine
+with two cores, whatever this one has: each further core costs some 60 KiB. Needs openssl(1) and
+Linux. The exit code is 1 when a figure is over its limit.
 """
 
 import http.client
@@ -83,7 +84,12 @@ def measure(pushlet, folder, children):
     with open(config_file, "w") as file:
         file.write(config)
 
-    environment = {"PUSHLET_SERVER__BIND": "127.0.0.1:0", "PUSHLET_CONFIG": config_file}
+    environment = {
+        "PUSHLET_CONFIG": config_file,
+        "PUSHLET_SERVER__BIND": "127.0.0.1:0",
+        "PUSHLET_SERVER__WORKERS": "2",
+        "TOKIO_WORKER_THREADS": "2",
+    }
     relay = subprocess.Popen(
         [pushlet, "serve"], stderr=subprocess.PIPE, text=True, env=environment
     )
