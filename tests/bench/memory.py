@@ -4,7 +4,7 @@
     python3 tests/bench/memory.py target/release/pushlet
 
 The peer is `pushlet simulate --accept-all`, another process. The relay has the threads of a machine
-with two cores, whatever this one has: each further core costs some 60 KiB. Needs openssl(1) and
+with two cores, whatever this one has: each further core costs some 100 KiB. Needs openssl(1) and
 Linux. The exit code is 1 when a figure is over its limit.
 """
 
