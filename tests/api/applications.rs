@@ -206,6 +206,7 @@ async fn a_bad_pem_is_diagnosed() {
 }
 
 /// Every parameter of the call, with a value that it cannot have, and the whole answer.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 #[tokio::test(flavor = "multi_thread")]
 async fn every_parameter_has_its_error() {
     let bench = Bench::start().await;

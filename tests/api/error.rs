@@ -198,6 +198,7 @@ async fn always_200_hides_the_status_of_errors_about_notifications_only() {
 }
 
 /// One call that is wrong in every way; each step puts right what was told.
+#[expect(clippy::too_many_lines, reason = "it is a table with steps between")]
 #[tokio::test(flavor = "multi_thread")]
 async fn checks_are_made_in_the_documented_order() {
     let bench = Bench::configured(|config| {

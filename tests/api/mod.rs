@@ -5,6 +5,7 @@ mod applications;
 mod auth;
 mod body;
 mod error;
+mod feedback;
 mod message;
 mod outcome;
 mod params;

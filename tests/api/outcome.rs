@@ -120,7 +120,7 @@ async fn a_dead_token_without_a_time_is_dead_since_the_answer() {
 }
 
 /// Apple's answer, whether the caller named the topic, and status and error of ours. Older text of
-/// Apple's has ExpiredToken under 400.
+/// Apple's has `ExpiredToken` under 400.
 #[rustfmt::skip]
 const REFUSALS: &[(u16, &str, bool, u16, &str)] = &[
     (400, "ExpiredToken", false, 410, "device_token_unregistered"),

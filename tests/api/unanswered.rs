@@ -36,7 +36,7 @@ async fn a_message_whose_answer_was_lost_is_unknown_unless_twice_is_welcome() {
     bench.stop().await;
 }
 
-/// REFUSED_STREAM: the message was not looked at (RFC 9113 §8.7).
+/// `REFUSED_STREAM`: the message was not looked at (RFC 9113 §8.7).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_was_not_processed_goes_out_again_unasked() {
     let bench = bench(|_| ()).await;
