@@ -1,3 +1,4 @@
 //! The push services.
 
 mod apns;
+mod gcm;
