@@ -20,3 +20,4 @@ mod providers;
 mod server;
 mod simulator;
 mod support;
+mod telemetry;
