@@ -158,9 +158,10 @@ async fn only_the_dead_are_listed() {
     for (status, reason) in [
         (400, "BadDeviceToken"),
         (400, "DeviceTokenNotForTopic"),
-        (403, "BadCertificate"),
         (404, "BadPath"),
         (429, "TooManyRequests"),
+        // Last: after it, nothing is sent for a while.
+        (403, "BadCertificate"),
     ] {
         let status = StatusCode::from_u16(status).unwrap();
         bench.peer.simulator.script(Rule::next(Answer::reject(status, reason)));
