@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
@@ -12,7 +11,7 @@ use serde::Serialize;
 
 use super::error::ApiError;
 use super::{Api, answer, body, timestamp};
-use crate::apps::feedback::{DeadToken, Feedback};
+use crate::apps::feedback::{DeadToken, Taken};
 
 const KNOWN: &[&str] = &["application_id", "keep"];
 /// The answer is handed over in pieces, so that a connection that breaks is noticed before the
@@ -50,12 +49,13 @@ async fn run(
     let id = params.text("application_id")?.ok_or_else(ApiError::missing_application_id)?;
     caller.must_own(&id)?;
     let application = api.registry.find(&id).ok_or_else(ApiError::application_not_found)?;
-    let keep = params.boolean("keep")?.unwrap_or(false);
-    let feedback = &application.feedback;
-    let entries = if keep { feedback.read() } else { feedback.take() };
-    let rest = json(&entries);
-    let undo = (!keep).then(|| Taken { feedback: Arc::clone(feedback), entries });
-    Ok(HttpResponse::Ok().content_type("application/json").body(List { rest: rest?, undo }))
+    let (rest, taken) = if params.boolean("keep")?.unwrap_or(false) {
+        (json(&application.feedback.read())?, None)
+    } else {
+        let taken = application.feedback.take();
+        (json(taken.entries())?, Some(taken))
+    };
+    Ok(HttpResponse::Ok().content_type("application/json").body(List { rest, taken }))
 }
 
 fn json(entries: &[DeadToken]) -> Result<Bytes, ApiError> {
@@ -67,24 +67,10 @@ fn json(entries: &[DeadToken]) -> Result<Bytes, ApiError> {
     Ok(text.into())
 }
 
-/// Entries that go back to their list unless they are delivered.
-struct Taken {
-    feedback: Arc<Feedback>,
-    entries: Vec<DeadToken>,
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        if !self.entries.is_empty() {
-            self.feedback.put_back(std::mem::take(&mut self.entries));
-        }
-    }
-}
-
 /// The answer on its way out. Dropped before its end was taken, the connection is gone.
 struct List {
     rest: Bytes,
-    undo: Option<Taken>,
+    taken: Option<Taken>,
 }
 
 impl MessageBody for List {
@@ -99,8 +85,8 @@ impl MessageBody for List {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
         if self.rest.is_empty() {
-            if let Some(mut taken) = self.undo.take() {
-                taken.entries.clear();
+            if let Some(taken) = self.taken.take() {
+                taken.delivered();
             }
             return Poll::Ready(None);
         }

@@ -14,13 +14,15 @@ use crate::providers::file;
 use crate::providers::json::{self, Number, Object, TextOrObject};
 use crate::secret::Secret;
 
-/// Ids, tokens, keys and credentials: empty, they count as left out, since forms send every field.
+/// Ids, tokens, keys, credentials and their passwords: empty, they count as left out, since forms send every field.
 const EMPTY_IS_LEFT_OUT: &[&str] = &[
     "apns_id",
     "apns_key_id",
     "apns_p12",
+    "apns_p12_pass",
     "apns_p8",
     "apns_pem",
+    "apns_pem_pass",
     "apns_team_id",
     "application_id",
     "collapse_id",
@@ -228,7 +230,10 @@ impl Params {
         };
         match contents {
             Some(contents) => Ok(Some(contents)),
-            None => Err(ApiError::invalid_file(name, "it is neither DER nor PEM nor base64")),
+            None => Err(ApiError::invalid_file(
+                name,
+                "it is neither DER nor PEM nor base64 (in a form, write each `+` as `%2B`)",
+            )),
         }
     }
 

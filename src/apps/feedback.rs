@@ -3,9 +3,9 @@
 //! Apple closed the service that the list once came from (2021); it is made of what the providers
 //! answer to sends. It lives in this process and is lost with it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// The section `[feedback]`.
@@ -22,11 +22,16 @@ impl Default for Settings {
     }
 }
 
+/// What a token may take on average, in bytes of its two spellings: a caller may put any number of
+/// spaces into one, and the list is bounded all the same.
+const BYTES_PER_TOKEN: usize = 512;
+
 /// A list of dead tokens, the oldest first.
 #[derive(Debug)]
 pub struct Feedback {
     max_tokens: usize,
-    /// How many there are, so that an accepted message need not take the lock of an empty list.
+    /// How many tokens are listed or on their way to a caller, so that an accepted message need not
+    /// take the lock when there are none.
     len: AtomicUsize,
     /// Guards the list and its index.
     list: Mutex<List>,
@@ -43,6 +48,12 @@ pub struct DeadToken {
     pub since: SystemTime,
 }
 
+impl DeadToken {
+    fn size_bytes(&self) -> usize {
+        self.token.len() + self.given.len()
+    }
+}
+
 /// Where an entry stands: by time, then in the order in which it came.
 type Place = (SystemTime, u64);
 
@@ -50,8 +61,12 @@ type Place = (SystemTime, u64);
 struct List {
     entries: BTreeMap<Place, DeadToken>,
     places: HashMap<String, Place>,
+    size_bytes: usize,
     next: u64,
     dropped: u64,
+    /// Tokens on their way to a caller, and those among them that were accepted meanwhile.
+    on_the_way: usize,
+    revived: HashSet<String>,
 }
 
 impl Feedback {
@@ -66,8 +81,9 @@ impl Feedback {
     /// spelling.
     pub fn add(&self, dead: DeadToken) {
         let mut list = self.list();
+        list.revived.remove(&dead.token);
         list.add(dead);
-        self.trim(&mut list);
+        self.settle(&mut list);
     }
 
     /// Notes that a message for this token was accepted: it lives.
@@ -76,10 +92,11 @@ impl Feedback {
             return;
         }
         let mut list = self.list();
-        if let Some(place) = list.places.remove(token) {
-            list.entries.remove(&place);
+        list.remove(token);
+        if list.on_the_way > 0 {
+            list.revived.insert(token.to_owned());
         }
-        self.len.store(list.entries.len(), Ordering::Release);
+        self.settle(&mut list);
     }
 
     /// The list, the oldest first; it stays as it is.
@@ -88,24 +105,18 @@ impl Feedback {
         self.list().entries.values().cloned().collect()
     }
 
-    /// The list, the oldest first; it is empty afterwards.
+    /// The list, the oldest first; it is empty afterwards. What is not [`Taken::delivered`] goes
+    /// back.
     #[must_use]
-    pub fn take(&self) -> Vec<DeadToken> {
+    pub fn take(self: &Arc<Self>) -> Taken {
         let mut list = self.list();
         list.places.clear();
-        self.len.store(0, Ordering::Release);
-        std::mem::take(&mut list.entries).into_values().collect()
-    }
-
-    /// Puts back what was taken and could not be delivered. What came meanwhile is newer and wins.
-    pub fn put_back(&self, entries: Vec<DeadToken>) {
-        let mut list = self.list();
-        for entry in entries {
-            if !list.places.contains_key(&entry.token) {
-                list.add(entry);
-            }
-        }
-        self.trim(&mut list);
+        list.size_bytes = 0;
+        let entries: Vec<_> = std::mem::take(&mut list.entries).into_values().collect();
+        list.on_the_way += entries.len();
+        self.settle(&mut list);
+        drop(list);
+        Taken { feedback: Arc::clone(self), entries }
     }
 
     /// How many entries were dropped because the list was full.
@@ -114,14 +125,36 @@ impl Feedback {
         self.list().dropped
     }
 
-    fn trim(&self, list: &mut List) {
-        while list.entries.len() > self.max_tokens
+    /// What was taken has arrived, or not: then it goes back, but for what was accepted meanwhile.
+    fn end(&self, entries: Vec<DeadToken>, arrived: bool) {
+        let mut list = self.list();
+        list.on_the_way = list.on_the_way.saturating_sub(entries.len());
+        for entry in entries {
+            if arrived || list.revived.contains(&entry.token) {
+                continue;
+            }
+            // The newer spelling is the one that came meanwhile.
+            let newer = list.places.get(&entry.token).and_then(|place| list.entries.get(place));
+            let given = newer.map_or(entry.given, |newer| newer.given.clone());
+            list.add(DeadToken { given, ..entry });
+        }
+        if list.on_the_way == 0 {
+            list.revived.clear();
+        }
+        self.settle(&mut list);
+    }
+
+    /// Keeps the bounds, and the count that is read without the lock.
+    fn settle(&self, list: &mut List) {
+        let max_bytes = self.max_tokens.saturating_mul(BYTES_PER_TOKEN);
+        while (list.entries.len() > self.max_tokens || list.size_bytes > max_bytes)
             && let Some((_, oldest)) = list.entries.pop_first()
         {
             list.places.remove(&oldest.token);
+            list.size_bytes -= oldest.size_bytes();
             list.dropped += 1;
         }
-        self.len.store(list.entries.len(), Ordering::Release);
+        self.len.store(list.entries.len() + list.on_the_way, Ordering::Release);
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
@@ -131,15 +164,48 @@ impl Feedback {
 
 impl List {
     fn add(&mut self, mut dead: DeadToken) {
-        if let Some(place) = self.places.get(&dead.token)
-            && let Some(known) = self.entries.remove(place)
-        {
+        if let Some(known) = self.remove(&dead.token) {
             dead.since = dead.since.max(known.since);
         }
         let place = (dead.since, self.next);
         self.next += 1;
+        self.size_bytes += dead.size_bytes();
         self.places.insert(dead.token.clone(), place);
         self.entries.insert(place, dead);
+    }
+
+    fn remove(&mut self, token: &str) -> Option<DeadToken> {
+        let entry = self.entries.remove(&self.places.remove(token)?)?;
+        self.size_bytes -= entry.size_bytes();
+        Some(entry)
+    }
+}
+
+/// A list on its way to a caller.
+#[derive(Debug)]
+pub struct Taken {
+    feedback: Arc<Feedback>,
+    entries: Vec<DeadToken>,
+}
+
+impl Taken {
+    /// What was taken, the oldest first.
+    #[must_use]
+    pub fn entries(&self) -> &[DeadToken] {
+        &self.entries
+    }
+
+    /// The caller has it.
+    pub fn delivered(mut self) {
+        self.feedback.end(std::mem::take(&mut self.entries), true);
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.entries.is_empty() {
+            self.feedback.end(std::mem::take(&mut self.entries), false);
+        }
     }
 }
 
@@ -157,8 +223,8 @@ mod tests {
         }
     }
 
-    fn feedback(max_tokens: usize) -> Feedback {
-        Feedback::new(&Settings { max_tokens })
+    fn feedback(max_tokens: usize) -> Arc<Feedback> {
+        Arc::new(Feedback::new(&Settings { max_tokens }))
     }
 
     #[test]
@@ -202,20 +268,48 @@ mod tests {
 
         list.add(dead("aa", 3));
 
-        assert_eq!(list.take(), vec![]);
+        assert_eq!(list.read(), vec![]);
         assert_eq!(list.dropped(), 1);
     }
 
     #[test]
-    fn what_is_put_back_does_not_hide_what_came_meanwhile() {
+    fn spellings_without_measure_are_bounded() {
+        let list = feedback(2);
+
+        list.add(dead("aa", 1));
+        list.add(DeadToken { given: format!("b{}b", " ".repeat(1_100)), ..dead("bb", 2) });
+        list.add(dead("cc", 3));
+
+        assert_eq!(list.read(), vec![dead("cc", 3)]);
+        assert_eq!(list.dropped(), 2);
+    }
+
+    #[test]
+    fn what_did_not_arrive_goes_back_beside_what_came_meanwhile() {
+        let list = feedback(10);
+        for (token, secs) in [("aa", 5), ("bb", 2), ("cc", 3)] {
+            list.add(dead(token, secs));
+        }
+
+        let taken = list.take();
+        list.add(dead("AA", 1));
+        list.remove("cc");
+        drop(taken);
+
+        let expected = DeadToken { given: "AA".to_owned(), ..dead("aa", 5) };
+        assert_eq!(list.read(), vec![dead("bb", 2), expected], "cc was accepted meanwhile");
+    }
+
+    #[test]
+    fn what_arrived_is_gone() {
         let list = feedback(10);
         list.add(dead("aa", 1));
+
         let taken = list.take();
-        list.add(dead("AA", 9));
+        assert_eq!(taken.entries(), [dead("aa", 1)]);
+        taken.delivered();
 
-        list.put_back(taken);
-
-        assert_eq!(list.take(), vec![dead("AA", 9)]);
-        assert_eq!(list.take(), vec![]);
+        assert_eq!(list.read(), vec![]);
+        assert_eq!(list.len.load(Ordering::Relaxed), 0);
     }
 }

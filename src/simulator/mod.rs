@@ -133,7 +133,9 @@ impl Simulator {
         let apns_address = apns_listener.local_addr()?;
         let http_address = http_listener.local_addr()?;
 
-        let authority = Authority::generate("Pushlet simulator")?;
+        // A name of its own: a client that trusts two simulators must not take one for the other.
+        let name = format!("Pushlet simulator {}", uuid::Uuid::new_v4().simple());
+        let authority = Authority::generate(&name)?;
         let server = authority.server(apns_address.ip())?;
         let shared = Arc::new(Shared {
             script: Script::default(),

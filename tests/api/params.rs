@@ -114,9 +114,11 @@ async fn a_file_that_is_no_file_is_refused() {
     let start = "could not process apns_p12 certificate, check that it is in p12 format and is \
                  valid: ";
 
+    let neither = "it is neither DER nor PEM nor base64 (in a form, write each `+` as `%2B`)";
+
     for (body, rest) in [
-        ("\"no base64!\"", "it is neither DER nor PEM nor base64"),
-        ("\" \"", "it is neither DER nor PEM nor base64"),
+        ("\"no base64!\"", neither),
+        ("\" \"", neither),
         ("{\"type\":\"service_account\"}", "expected text with base64 or PEM, found object"),
         ("[48,130]", "expected text with base64 or PEM, found array"),
         ("true", "expected text with base64 or PEM, found boolean"),
