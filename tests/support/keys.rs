@@ -84,9 +84,14 @@ impl Authority {
 
     /// A server's certificate for these names; addresses are taken as such.
     pub fn server_certificate(&self, hosts: &[&str]) -> Identity {
+        self.server_certificate_valid(hosts, (-1, 9))
+    }
+
+    /// The same, valid from and to, in days from now.
+    pub fn server_certificate_valid(&self, hosts: &[&str], days: (i64, i64)) -> Identity {
         let key = ec_key();
         let subject = name(&[(Nid::COMMONNAME, hosts.first().copied().unwrap_or("server"))]);
-        let mut builder = certificate(&subject, &key, (-1, 9));
+        let mut builder = certificate(&subject, &key, days);
         let mut names = SubjectAlternativeName::new();
         for host in hosts {
             if host.parse::<std::net::IpAddr>().is_ok() {

@@ -1,10 +1,12 @@
 //! What the tests share.
 
+pub mod chaos_proxy;
 pub mod credentials;
 pub mod der;
 pub mod handmade;
 pub mod keys;
 pub mod process;
 pub mod relay;
+pub mod scripted_peer;
 pub mod tools;
 pub mod wire;

@@ -1,0 +1,497 @@
+//! An APNs that misbehaves on purpose: TLS and raw HTTP/2 frames (RFC 9113), written by hand, each
+//! connection led by a script. What it took is on record, as the witness of what callers are told.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use openssl::ssl::{
+    AlpnError, Ssl, SslAcceptor, SslMethod, SslOptions, SslVerifyMode, select_next_proto,
+};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_openssl::SslStream;
+
+use super::keys::{Authority, Identity};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// `SETTINGS_MAX_CONCURRENT_STREAMS`.
+pub const STREAMS: u16 = 3;
+/// `SETTINGS_INITIAL_WINDOW_SIZE`.
+pub const WINDOW: u16 = 4;
+
+/// Error codes (RFC 9113 §7).
+pub const NO_ERROR: u32 = 0;
+pub const INTERNAL_ERROR: u32 = 2;
+pub const REFUSED_STREAM: u32 = 7;
+pub const CANCEL: u32 = 8;
+pub const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// The highest stream id: what the first of two graceful GOAWAYs names.
+pub const LAST: u32 = 0x7fff_ffff;
+
+/// How the peer's TLS side is set up.
+pub struct Tls {
+    pub identity: Identity,
+    /// What ALPN picks from; RFC 7301's form.
+    pub protocols: &'static [u8],
+    /// Client certificates of another authority meet an alert.
+    pub client_authority: Option<X509>,
+}
+
+impl Tls {
+    /// As Apple's: `h2`, any client certificate.
+    pub fn new(authority: &Authority) -> Self {
+        let identity = authority.server_certificate(&["127.0.0.1"]);
+        Self { identity, protocols: b"\x02h2", client_authority: None }
+    }
+
+    fn acceptor(&self) -> SslAcceptor {
+        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+        builder.set_certificate(&self.identity.certificate).unwrap();
+        builder.set_private_key(&self.identity.key).unwrap();
+        builder.set_options(SslOptions::NO_TICKET);
+        builder.set_num_tickets(0).unwrap();
+        let protocols = self.protocols;
+        builder.set_alpn_select_callback(move |_, offered| {
+            select_next_proto(protocols, offered).ok_or(AlpnError::NOACK)
+        });
+        match &self.client_authority {
+            None => builder.set_verify_callback(SslVerifyMode::PEER, |_, _| {
+                // What is forgiven must not stay in the thread's queue: OpenSSL would take it for
+                // an error of the next read.
+                drop(openssl::error::ErrorStack::get());
+                true
+            }),
+            Some(authority) => {
+                let mut store = X509StoreBuilder::new().unwrap();
+                store.add_cert(authority.clone()).unwrap();
+                builder.set_verify_cert_store(store.build()).unwrap();
+                builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+            }
+        }
+        builder.build()
+    }
+}
+
+/// What the peer did, message by message; a message is known by the text of its alert.
+#[derive(Default)]
+pub struct Record {
+    accepted: Mutex<Vec<String>>,
+    arrived: Mutex<Vec<String>>,
+    connections: AtomicUsize,
+    open: AtomicUsize,
+}
+
+impl Record {
+    /// The messages that were answered with 200, or processed and left without an answer.
+    pub fn accepted(&self) -> Vec<String> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The messages that came whole, whatever became of them.
+    pub fn arrived(&self) -> Vec<String> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many TLS connections were made.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many of them have not ended.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    fn note(list: &Mutex<Vec<String>>, message: &str) {
+        list.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
+    }
+}
+
+type Script = dyn Fn(Conn) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+
+/// A listening peer; dropped, it cuts all its connections.
+pub struct ScriptedPeer {
+    pub address: SocketAddr,
+    pub record: Arc<Record>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for ScriptedPeer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl ScriptedPeer {
+    /// Listens on a free port; `script` leads each connection once its handshake is done. When the
+    /// script ends its connection is closed.
+    pub async fn start<F, S>(tls: &Tls, script: F) -> Self
+    where
+        F: Fn(Conn) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(listener, tls, script)
+    }
+
+    /// The same, on this listener.
+    pub fn start_on<F, S>(listener: TcpListener, tls: &Tls, script: F) -> Self
+    where
+        F: Fn(Conn) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let address = listener.local_addr().unwrap();
+        let record = Arc::new(Record::default());
+        let script: Arc<Script> = Arc::new(move |conn| Box::pin(script(conn)));
+        let (acceptor, kept) = (tls.acceptor(), Arc::clone(&record));
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let (script, record) = (Arc::clone(&script), Arc::clone(&kept));
+                let ssl = Ssl::new(acceptor.context()).unwrap();
+                connections.spawn(serve(ssl, socket, record, script));
+            }
+        });
+        Self { address, record, task }
+    }
+}
+
+async fn serve(ssl: Ssl, socket: TcpStream, record: Arc<Record>, script: Arc<Script>) {
+    let _ = socket.set_nodelay(true);
+    let mut stream = SslStream::new(ssl, socket).unwrap();
+    if Pin::new(&mut stream).accept().await.is_err() {
+        // Closing at once would reset the connection, and the alert would be lost.
+        let socket = stream.get_mut();
+        let _ = socket.shutdown().await;
+        let _ = socket.read_to_end(&mut Vec::new()).await;
+        return;
+    }
+    let number = record.connections.fetch_add(1, Ordering::SeqCst);
+    record.open.fetch_add(1, Ordering::SeqCst);
+    let (reader, writer) = tokio::io::split(stream);
+    let writer = Arc::new(tokio::sync::Mutex::new(writer));
+    let (events, received) = mpsc::unbounded_channel();
+    let habits = Arc::new(Habits::default());
+    let answering = Answering { writer, record: Arc::clone(&record) };
+    let reader = Reader { reader, events, answering: answering.clone(), habits: habits.clone() };
+    let reading = tokio::spawn(reader.run());
+    let _stops_reading = AbortOnDrop(reading.abort_handle());
+    let reading = reading.abort_handle();
+    script(Conn { number, received, answering, habits, reading }).await;
+    record.open.fetch_sub(1, Ordering::SeqCst);
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a connection does without being told.
+#[derive(Default)]
+struct Habits {
+    /// It does not answer PINGs.
+    mute: AtomicBool,
+    /// It never opens the flow-control window again.
+    window_shut: AtomicBool,
+}
+
+/// A whole request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub stream: u32,
+    /// The text of its alert.
+    pub message: String,
+}
+
+enum Event {
+    Opened(u32),
+    Whole(Request),
+}
+
+/// One connection in the hands of a script.
+pub struct Conn {
+    /// 0 for the first connection of the peer.
+    pub number: usize,
+    received: mpsc::UnboundedReceiver<Event>,
+    answering: Answering,
+    habits: Arc<Habits>,
+    reading: tokio::task::AbortHandle,
+}
+
+impl Conn {
+    /// The next whole request; `None` when the relay has closed.
+    pub async fn request(&mut self) -> Option<Request> {
+        loop {
+            if let Event::Whole(request) = self.received.recv().await? {
+                return Some(request);
+            }
+        }
+    }
+
+    /// The next stream that is opened, before its body has come.
+    pub async fn opened(&mut self) -> Option<u32> {
+        loop {
+            if let Event::Opened(stream) = self.received.recv().await? {
+                return Some(stream);
+            }
+        }
+    }
+
+    /// That many whole requests; fewer only when the relay has closed.
+    pub async fn requests(&mut self, count: usize) -> Vec<Request> {
+        let mut requests = Vec::new();
+        while requests.len() < count {
+            let Some(request) = self.request().await else { break };
+            requests.push(request);
+        }
+        requests
+    }
+
+    /// Accepts everything until the relay closes.
+    pub async fn accept_all(&mut self) {
+        while let Some(request) = self.request().await {
+            self.accept(&request).await;
+        }
+    }
+
+    /// Reads and answers nothing, until the relay closes.
+    pub async fn ignore_all(&mut self) {
+        while self.request().await.is_some() {}
+    }
+
+    /// Answers no PING any more.
+    pub fn fall_silent(&self) {
+        self.habits.mute.store(true, Ordering::SeqCst);
+    }
+
+    /// Opens the flow-control window no more.
+    pub fn shut_window(&self) {
+        self.habits.window_shut.store(true, Ordering::SeqCst);
+    }
+
+    /// Reads no more, so that TCP's window fills.
+    pub fn stop_reading(&self) {
+        self.reading.abort();
+    }
+
+    /// What can be moved to another task, to answer later.
+    pub fn answering(&self) -> Answering {
+        self.answering.clone()
+    }
+}
+
+impl std::ops::Deref for Conn {
+    type Target = Answering;
+
+    fn deref(&self) -> &Answering {
+        &self.answering
+    }
+}
+
+/// The writing side of a connection.
+#[derive(Clone)]
+pub struct Answering {
+    writer: Arc<tokio::sync::Mutex<WriteHalf<SslStream<TcpStream>>>>,
+    record: Arc<Record>,
+}
+
+impl Answering {
+    /// Writes a frame. The relay may have left: then it is lost.
+    pub async fn frame(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+        bytes.extend_from_slice(&stream.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        let mut writer = self.writer.lock().await;
+        let _ = writer.write_all(&bytes).await;
+        let _ = writer.flush().await;
+    }
+
+    pub async fn settings(&self, settings: &[(u16, u32)]) {
+        let mut payload = Vec::new();
+        for (id, value) in settings {
+            payload.extend_from_slice(&id.to_be_bytes());
+            payload.extend_from_slice(&value.to_be_bytes());
+        }
+        self.frame(SETTINGS, 0, 0, &payload).await;
+    }
+
+    pub async fn goaway(&self, last: u32, code: u32, debug: &str) {
+        let mut payload = last.to_be_bytes().to_vec();
+        payload.extend_from_slice(&code.to_be_bytes());
+        payload.extend_from_slice(debug.as_bytes());
+        self.frame(GOAWAY, 0, 0, &payload).await;
+    }
+
+    pub async fn reset(&self, stream: u32, code: u32) {
+        self.frame(RST_STREAM, 0, stream, &code.to_be_bytes()).await;
+    }
+
+    /// Takes responsibility for a message and says so.
+    pub async fn accept(&self, request: &Request) {
+        self.take(request);
+        self.status(request.stream, 200).await;
+    }
+
+    /// Takes responsibility for a message and does not say so.
+    pub fn take(&self, request: &Request) {
+        Record::note(&self.record.accepted, &request.message);
+    }
+
+    /// An answer without a body.
+    pub async fn status(&self, stream: u32, status: u16) {
+        self.head(stream, status, &[], END_STREAM).await;
+    }
+
+    /// A refusal in Apple's form.
+    pub async fn refuse(&self, stream: u32, status: u16, reason: &str) {
+        self.answer(stream, status, &[], &format!(r#"{{"reason":"{reason}"}}"#)).await;
+    }
+
+    /// An answer with headers and a body.
+    pub async fn answer(&self, stream: u32, status: u16, headers: &[(&str, &str)], body: &str) {
+        self.head(stream, status, headers, 0).await;
+        self.frame(DATA, END_STREAM, stream, body.as_bytes()).await;
+    }
+
+    /// The first half of an answer whose other half never comes.
+    pub async fn half_answer(&self, stream: u32, status: u16, half_body: &str) {
+        self.head(stream, status, &[("content-length", "100")], 0).await;
+        self.frame(DATA, 0, stream, half_body.as_bytes()).await;
+    }
+
+    /// The first bytes of a HEADERS frame that never ends.
+    pub async fn half_headers(&self, stream: u32) {
+        let mut bytes = vec![0, 0, 100, HEADERS, END_STREAM | END_HEADERS];
+        bytes.extend_from_slice(&stream.to_be_bytes());
+        bytes.push(0x88);
+        let mut writer = self.writer.lock().await;
+        let _ = writer.write_all(&bytes).await;
+        let _ = writer.flush().await;
+    }
+
+    /// Opens the connection's window.
+    pub async fn open_window(&self, stream: u32, bytes: u32) {
+        self.frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes()).await;
+    }
+
+    /// HEADERS, with as many CONTINUATIONs as they take.
+    async fn head(&self, stream: u32, status: u16, headers: &[(&str, &str)], end: u8) {
+        let mut block = match status {
+            200 => vec![0x88],
+            other => [&[0x08, 3][..], other.to_string().as_bytes()].concat(),
+        };
+        for (name, value) in headers {
+            block.push(0);
+            text(&mut block, name);
+            text(&mut block, value);
+        }
+        let chunks: Vec<&[u8]> = block.chunks(16_384).collect();
+        let last = chunks.len() - 1;
+        for (place, chunk) in chunks.into_iter().enumerate() {
+            let kind = if place == 0 { HEADERS } else { CONTINUATION };
+            let first = if place == 0 { end } else { 0 };
+            let flags = first | if place == last { END_HEADERS } else { 0 };
+            self.frame(kind, flags, stream, chunk).await;
+        }
+    }
+}
+
+/// A string of HPACK without Huffman (RFC 7541 §5.1, §5.2).
+fn text(block: &mut Vec<u8>, text: &str) {
+    let length = text.len();
+    if length < 127 {
+        block.push(u8::try_from(length).unwrap());
+    } else {
+        block.push(127);
+        let mut rest = length - 127;
+        while rest >= 128 {
+            block.push(u8::try_from(rest % 128).unwrap() | 128);
+            rest /= 128;
+        }
+        block.push(u8::try_from(rest).unwrap());
+    }
+    block.extend_from_slice(text.as_bytes());
+}
+
+struct Reader {
+    reader: ReadHalf<SslStream<TcpStream>>,
+    events: mpsc::UnboundedSender<Event>,
+    answering: Answering,
+    habits: Arc<Habits>,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        // An error is the end of the connection, which the script is told.
+        let _ = self.read().await;
+    }
+
+    async fn read(&mut self) -> std::io::Result<()> {
+        let mut preface = [0; 24];
+        self.reader.read_exact(&mut preface).await?;
+        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let mut bodies: HashMap<u32, Vec<u8>> = HashMap::new();
+        loop {
+            let mut head = [0; 9];
+            self.reader.read_exact(&mut head).await?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let (kind, flags) = (head[3], head[4]);
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & LAST;
+            let mut payload = vec![0; length];
+            self.reader.read_exact(&mut payload).await?;
+            match kind {
+                SETTINGS if flags & ACK == 0 => self.answering.frame(SETTINGS, ACK, 0, &[]).await,
+                PING if flags & ACK == 0 && !self.habits.mute.load(Ordering::SeqCst) => {
+                    self.answering.frame(PING, ACK, 0, &payload).await;
+                }
+                HEADERS => {
+                    let _ = self.events.send(Event::Opened(stream));
+                }
+                DATA => {
+                    let body = bodies.entry(stream).or_default();
+                    body.extend_from_slice(&payload);
+                    if !self.habits.window_shut.load(Ordering::SeqCst) && length > 0 {
+                        self.answering.open_window(0, u32::try_from(length).unwrap()).await;
+                    }
+                    if flags & END_STREAM != 0 {
+                        let body = bodies.remove(&stream).unwrap_or_default();
+                        let message = alert_of(&body);
+                        Record::note(&self.answering.record.arrived, &message);
+                        let _ = self.events.send(Event::Whole(Request { stream, message }));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn alert_of(body: &[u8]) -> String {
+    let payload: serde_json::Value = serde_json::from_slice(body).unwrap();
+    payload["aps"]["alert"].as_str().unwrap().to_owned()
+}
