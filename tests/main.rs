@@ -21,3 +21,4 @@ mod server;
 mod simulator;
 mod support;
 mod telemetry;
+mod transport;

@@ -16,6 +16,8 @@ const MAX_REQUESTS: u64 = 1 << 29;
 /// How often waiting requests and open streams are looked through.
 const SWEEP: Duration = Duration::from_millis(100);
 const STREAM_SWEEP: Duration = Duration::from_secs(5);
+/// The shortest time between two sweeps.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 impl Owner {
     /// Looks at everything that only time changes.
@@ -90,6 +92,8 @@ impl Owner {
     /// Sets the alarm for the next sweep.
     pub(super) fn arm(&mut self, now: Instant, cx: &mut Context<'_>) {
         let Some(due) = self.next_due(now) else { return };
+        // What a sweep could not settle must not keep the task running.
+        let due = due.max(now + SHORTEST);
         // An earlier alarm than needed is left: it costs one sweep, setting costs a lock each time.
         if self.armed.is_some_and(|armed| armed <= due) {
             return;
@@ -97,7 +101,7 @@ impl Owner {
         self.armed = Some(due);
         self.timer.as_mut().reset(due);
         if self.timer.as_mut().poll(cx).is_ready() {
-            self.armed = None;
+            // It went off meanwhile: the next poll finds it so, and sweeps.
             cx.waker().wake_by_ref();
         }
     }
