@@ -240,7 +240,7 @@ async fn gate(stream: SslStream<TcpStream>) -> Result<Fresh, Trouble> {
         let refusal = seen.alert().map(Refusal::Alert).or_else(|| goaway_reason(error));
         (describe(error), refusal)
     };
-    let (send, mut driver) = h2::client::Builder::new()
+    let (mut send, mut driver) = h2::client::Builder::new()
         .enable_push(false)
         .initial_max_send_streams(1)
         .max_concurrent_reset_streams(1000)
@@ -255,7 +255,14 @@ async fn gate(stream: SslStream<TcpStream>) -> Result<Fresh, Trouble> {
     ping.send_ping(Ping::opaque()).map_err(|error| trouble(&error))?;
     poll_fn(|cx| {
         match Pin::new(&mut driver).poll(cx) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Err(ended(&seen))),
+            // `h2` ends a connection that the peer closed without an error code as a success; what
+            // a GOAWAY said is known to the sender alone.
+            Poll::Ready(Ok(())) => {
+                return Poll::Ready(Err(match send.poll_ready(cx) {
+                    Poll::Ready(Err(error)) if error.is_go_away() => trouble(&error),
+                    _ => ended(&seen),
+                }));
+            }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(trouble(&error))),
             Poll::Pending => {}
         }
@@ -268,7 +275,6 @@ async fn gate(stream: SslStream<TcpStream>) -> Result<Fresh, Trouble> {
     Ok(Fresh { send, driver, ping, seen })
 }
 
-/// `h2` ends a connection that the peer closed without a word as a success.
 fn ended(seen: &Seen) -> Trouble {
     let detail = "the peer closed the new connection".to_owned();
     (detail, seen.alert().map(Refusal::Alert))
@@ -301,6 +307,8 @@ pub(super) struct Conn {
     pub(super) answered: bool,
     /// Since when it takes no new requests.
     pub(super) draining: Option<Instant>,
+    /// Why the peer left, where it gave a reason.
+    pub(super) refusal: Option<Refusal>,
 }
 
 impl Conn {
@@ -322,6 +330,7 @@ impl Conn {
             jitter: Duration::from_secs(random_below(60 * 60) as u64),
             answered: false,
             draining: None,
+            refusal: None,
         };
         (conn, fresh.driver)
     }

@@ -70,14 +70,15 @@ impl fmt::Display for Error {
 impl StdError for Error {}
 
 impl Error {
-    /// What `h2` said of one stream, or of its whole connection.
+    /// What `h2` said of one stream, or of its whole connection. `refusal` is what the peer said
+    /// of the connection: `h2` does not tell that to streams that a GOAWAY includes.
     pub(super) fn of_stream(
         error: &h2::Error,
         connection: ConnectionId,
-        alert: Option<&'static str>,
+        refusal: Option<Refusal>,
     ) -> Self {
         let detail = describe(error);
-        let refusal = alert.map(Refusal::Alert).or_else(|| goaway_reason(error));
+        let refusal = refusal.or_else(|| goaway_reason(error));
         let refused_stream = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
         if error.is_remote() && (error.is_go_away() || refused_stream) {
             return Self::NotProcessed { connection, detail, refusal };
@@ -128,6 +129,8 @@ pub(super) fn certificate_alert(reason_code: i32) -> Option<&'static str> {
         1046 => Some("certificate_unknown"),
         1048 => Some("unknown_ca"),
         1049 => Some("access_denied"),
+        // What OpenSSL says when our certificate's signature does not fit its issuer's key.
+        1051 => Some("decrypt_error"),
         1116 => Some("certificate_required"),
         _ => None,
     }

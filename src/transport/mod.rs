@@ -5,6 +5,7 @@
 //! attempts: it says what became of a request as an [`Error`], and who repeats is decided above.
 
 mod connection;
+mod dialing;
 mod error;
 mod owner;
 mod pool;

@@ -12,13 +12,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{AbortHandle, Abortable};
+use futures_util::future::Abortable;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connection::{Conn, Driver, Fresh, dial, random_below};
-use super::error::Error;
+use super::connection::{Conn, Driver, Fresh};
+use super::error::{Error, Refusal};
 use super::pool::{Command, ConnectionId, Job};
 use super::stream::{Landed, Stream};
 use super::{Endpoint, Identity, Settings, Trust};
@@ -28,32 +28,25 @@ const STREAM_CAP: usize = 1_000;
 /// Bytes of request bodies under way on one connection: APNs advertises a window of 65,535 bytes,
 /// so more would only wait inside the connection, where no other one can take it over.
 const BYTE_BUDGET: usize = 64 * 1024;
-/// How long requests must have waited before a further connection is opened for them.
-const GROW_AFTER: Duration = Duration::from_millis(100);
 /// Nothing read for this long while answers are due: the connection is asked, and spared.
 pub(super) const STALL: Duration = Duration::from_secs(3);
 /// How long a draining connection, or a pool nobody holds, waits for answers.
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// How long after its deadline a stream is left open for a late answer.
-const LATE_LIMIT: Duration = Duration::from_secs(60);
 /// A connection that was idle for this long is asked together with the next request.
 const LONG_IDLE: Duration = Duration::from_secs(300);
 /// How long it then has.
 const LONG_IDLE_ANSWER: Duration = Duration::from_secs(2);
-/// The longest pause between two dials, and the longest while somebody waits.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
-const MAX_BACKOFF_WAITED: Duration = Duration::from_secs(2);
 
 /// The state of making connections: one attempt at a time.
-enum Dial {
+pub(super) enum Dial {
     Idle,
     Dialing(Pin<Box<dyn Future<Output = Result<Fresh, Error>> + Send>>),
 }
 
 /// A driver that says whose it was when it ends.
-struct Driven {
-    id: ConnectionId,
-    driver: Pin<Box<Abortable<Driver>>>,
+pub(super) struct Driven {
+    pub(super) id: ConnectionId,
+    pub(super) driver: Pin<Box<Abortable<Driver>>>,
 }
 
 impl Future for Driven {
@@ -69,26 +62,26 @@ pub(super) struct Owner {
     commands: mpsc::Receiver<Command>,
     /// Set when the last handle is gone, with the time by which this task ends.
     pub(super) closing: Option<Instant>,
-    endpoint: Endpoint,
-    trust: Trust,
-    identity: Option<Arc<Identity>>,
+    pub(super) endpoint: Endpoint,
+    pub(super) trust: Trust,
+    pub(super) identity: Option<Arc<Identity>>,
     pub(super) settings: Settings,
 
     pub(super) waiting: VecDeque<Box<Job>>,
     /// Since when requests wait although a connection is open.
-    full_since: Option<Instant>,
+    pub(super) full_since: Option<Instant>,
     pub(super) conns: Vec<Conn>,
-    drivers: FuturesUnordered<Driven>,
+    pub(super) drivers: FuturesUnordered<Driven>,
     pub(super) streams: FuturesUnordered<Stream>,
     pub(super) next_stream_sweep: Instant,
 
-    dial: Dial,
+    pub(super) dial: Dial,
     /// Dials and connections in a row that ended without an answered request.
-    failures: u32,
-    not_before: Instant,
-    /// Lowered when the peer says that it was overrun.
-    stream_cap: usize,
-    next_id: u64,
+    pub(super) failures: u32,
+    pub(super) not_before: Instant,
+    /// Halved when the peer says that it was overrun; grows again by one with each answer.
+    pub(super) stream_cap: usize,
+    pub(super) next_id: u64,
 
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) armed: Option<Instant>,
@@ -144,6 +137,7 @@ impl Future for Owner {
             this.poll_dial(now, cx);
             this.assign(now, cx);
             this.poll_drivers(now, cx);
+            this.notice_departures(now, cx);
             this.poll_streams(now, cx);
             this.poll_pongs(cx);
             // Answers made room, or SETTINGS did.
@@ -161,6 +155,12 @@ impl Future for Owner {
 
 /// Requests.
 impl Owner {
+    fn is_finished(&self, now: Instant) -> bool {
+        self.closing.is_some_and(|until| {
+            now >= until || (self.waiting.is_empty() && self.streams.is_empty())
+        })
+    }
+
     fn take_commands(&mut self, now: Instant, cx: &mut Context<'_>) {
         while self.closing.is_none() && self.waiting.len() < self.settings.max_waiting {
             match self.commands.poll_recv(cx) {
@@ -209,59 +209,49 @@ impl Owner {
         now: Instant,
         cx: &mut Context<'_>,
     ) -> Option<usize> {
-        loop {
-            let cap = self.stream_cap;
-            let (place, conn) = self
-                .conns
-                .iter_mut()
-                .enumerate()
-                .filter(|(_, conn)| is_usable(conn, now) && has_room(conn, size, cap))
-                .min_by_key(|(_, conn)| (Some(conn.id) == avoid, conn.bytes, conn.streams))?;
-            match conn.send.poll_ready(cx) {
-                Poll::Ready(Ok(())) => return Some(place),
-                // The peer said GOAWAY, or the connection broke; its driver will end.
-                Poll::Ready(Err(error)) => {
-                    if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-                        self.stream_cap = (cap / 2).max(1);
-                    }
-                    conn.drain();
-                }
-                Poll::Pending => return None,
-            }
-        }
+        let cap = self.stream_cap;
+        self.conns
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(place, conn)| {
+                let is_open = is_usable(conn, now) && has_room(conn, size, cap);
+                // Not ready: a request that `h2` took is not written yet, since the limit of
+                // streams went down meanwhile.
+                (is_open && matches!(conn.send.poll_ready(cx), Poll::Ready(Ok(()))))
+                    .then_some((place, (Some(conn.id) == avoid, conn.bytes, conn.streams)))
+            })
+            .min_by_key(|(_, load)| *load)
+            .map(|(place, _)| place)
     }
 
-    fn poll_streams(&mut self, now: Instant, cx: &mut Context<'_>) {
+    pub(super) fn poll_streams(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(landed)) = self.streams.poll_next_unpin(cx) {
             self.land(landed, now);
         }
     }
 
     fn land(&mut self, landed: Landed, now: Instant) {
-        let mut alert = None;
+        let mut refusal = None;
         if let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == landed.connection) {
             conn.streams = conn.streams.saturating_sub(1);
             conn.bytes = conn.bytes.saturating_sub(landed.bytes);
             conn.quiet_since = (conn.streams > 0).then_some(now);
             conn.used = now;
-            alert = conn.seen.alert();
+            refusal = conn.seen.alert().map(Refusal::Alert).or_else(|| conn.refusal.clone());
             if landed.result.is_ok() {
                 conn.answered = true;
                 self.failures = 0;
+                self.stream_cap = STREAM_CAP.min(self.stream_cap.saturating_add(1));
             }
         }
-        let result = landed.result.map_err(|error| {
-            if error.is_go_away() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-                self.stream_cap = (self.stream_cap / 2).max(1);
-            }
-            Error::of_stream(&error, landed.connection, alert)
-        });
+        let result =
+            landed.result.map_err(|error| Error::of_stream(&error, landed.connection, refusal));
         // Nobody waits any more when the caller's deadline is past.
         let _ = landed.done.send(result);
     }
 }
 
-fn is_usable(conn: &Conn, now: Instant) -> bool {
+pub(super) fn is_usable(conn: &Conn, now: Instant) -> bool {
     conn.draining.is_none() && !is_stalled(conn, now)
 }
 
@@ -293,8 +283,7 @@ fn write(conn: &mut Conn, job: Box<Job>, now: Instant) -> Option<Stream> {
             conn.sent += 1;
             conn.used = now;
             conn.quiet_since.get_or_insert(now);
-            let late = request.deadline + LATE_LIMIT;
-            Some(Stream::new(conn.id, bytes, response, body, late, done))
+            Some(Stream::new(conn.id, bytes, response, body, request.deadline, done))
         }
         Err(error) => {
             // Nothing of it left: `h2` refused to take it.
@@ -318,96 +307,4 @@ fn open(
         stream.send_data(body, true)?;
     }
     Ok((response, stream))
-}
-
-/// Connections.
-impl Owner {
-    fn poll_dial(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let Dial::Dialing(attempt) = &mut self.dial else { return };
-        let Poll::Ready(result) = attempt.as_mut().poll(cx) else { return };
-        self.dial = Dial::Idle;
-        match result {
-            Ok(fresh) => {
-                let id = ConnectionId(self.next_id);
-                self.next_id += 1;
-                let (abort, registration) = AbortHandle::new_pair();
-                let (conn, driver) = Conn::new(id, fresh, abort);
-                self.conns.push(conn);
-                let driver = Box::pin(Abortable::new(driver, registration));
-                self.drivers.push(Driven { id, driver });
-            }
-            Err(error) => {
-                self.note_failure(now);
-                let alone = !self.conns.iter().any(|conn| is_usable(conn, now));
-                if alone {
-                    for job in self.waiting.drain(..) {
-                        let _ = job.done.send(Err(error.clone()));
-                    }
-                }
-            }
-        }
-    }
-
-    /// A pause of 0, then up to half a second, doubling, to a minute (full jitter).
-    fn note_failure(&mut self, now: Instant) {
-        self.failures = self.failures.saturating_add(1);
-        let doubled = self.failures.saturating_sub(2).min(7);
-        let longest = (Duration::from_millis(500) * (1 << doubled)).min(MAX_BACKOFF);
-        let millis = usize::try_from(longest.as_millis()).unwrap_or(usize::MAX);
-        let pause = if self.failures < 2 { 0 } else { random_below(millis) };
-        self.not_before = now + Duration::from_millis(pause as u64);
-    }
-
-    /// Starts a dial if one is wanted and allowed now; true when it did.
-    fn starts_dialing(&mut self, now: Instant) -> bool {
-        if self.waiting.is_empty() || matches!(self.dial, Dial::Dialing(_)) {
-            return false;
-        }
-        let usable = self.conns.iter().filter(|conn| is_usable(conn, now)).count();
-        let open = self.conns.iter().filter(|conn| conn.draining.is_none()).count();
-        if open >= self.settings.connections {
-            return false;
-        }
-        if usable > 0 {
-            let since = *self.full_since.get_or_insert(now);
-            if now.duration_since(since) < GROW_AFTER {
-                return false;
-            }
-            self.full_since = Some(now);
-        }
-        self.not_before = self.not_before.min(now + MAX_BACKOFF_WAITED);
-        if now < self.not_before {
-            return false;
-        }
-        let (endpoint, trust) = (self.endpoint.clone(), self.trust.clone());
-        let limit = self.settings.connect_timeout;
-        self.dial = Dial::Dialing(Box::pin(dial(endpoint, trust, self.identity.clone(), limit)));
-        true
-    }
-
-    fn poll_drivers(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(id)) = self.drivers.poll_next_unpin(cx) {
-            let Some(place) = self.conns.iter().position(|conn| conn.id == id) else { continue };
-            // Streams of a connection that is gone are told by `h2`; they need its alert.
-            self.poll_streams(now, cx);
-            let conn = self.conns.swap_remove(place);
-            if !conn.answered && conn.draining.is_none() {
-                self.note_failure(now);
-            }
-        }
-    }
-
-    fn poll_pongs(&mut self, cx: &mut Context<'_>) {
-        for conn in &mut self.conns {
-            if conn.ping_due.is_some() && conn.ping.poll_pong(cx).is_ready() {
-                conn.ping_due = None;
-            }
-        }
-    }
-
-    fn is_finished(&self, now: Instant) -> bool {
-        self.closing.is_some_and(|until| {
-            now >= until || (self.waiting.is_empty() && self.streams.is_empty())
-        })
-    }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::ResponseFuture;
@@ -15,6 +16,8 @@ use super::pool::{Answer, ConnectionId};
 
 /// Bytes of an answer's body that are kept. Apple's are some dozens.
 const MAX_BODY: usize = 4 * 1024;
+/// How long after its deadline a stream is left open for a late answer.
+const LATE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Resolves when the answer is whole or the stream has failed.
 pub(super) struct Stream {
@@ -24,7 +27,8 @@ pub(super) struct Stream {
     /// Kept for the reset of a stream that stays unanswered; dropping it would not close anything.
     request_body: SendStream<Bytes>,
     answer: Option<(Answer, RecvStream)>,
-    late: Instant,
+    /// When its caller stops waiting.
+    deadline: Instant,
     done: Option<oneshot::Sender<Result<Answer, Error>>>,
 }
 
@@ -43,18 +47,25 @@ impl Stream {
         bytes: usize,
         response: ResponseFuture,
         request_body: SendStream<Bytes>,
-        late: Instant,
+        deadline: Instant,
         done: oneshot::Sender<Result<Answer, Error>>,
     ) -> Self {
         let done = Some(done);
-        Self { connection, bytes, response, request_body, answer: None, late, done }
+        Self { connection, bytes, response, request_body, answer: None, deadline, done }
     }
 
     /// Resets a stream that nobody will wait for any longer, which ends it.
     pub(super) fn close_if_late(&mut self, now: Instant) {
-        if now >= self.late {
+        if now >= self.deadline + LATE_LIMIT {
             self.request_body.send_reset(h2::Reason::CANCEL);
         }
+    }
+
+    /// The bytes of a stream whose caller has given up, once: they must not keep the connection
+    /// from being used while a late answer is awaited.
+    pub(super) fn overdue_bytes(&mut self, now: Instant) -> Option<(ConnectionId, usize)> {
+        (now >= self.deadline && self.bytes > 0)
+            .then(|| (self.connection, std::mem::take(&mut self.bytes)))
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, h2::Error>> {

@@ -10,6 +10,8 @@ use super::owner::{DRAIN_LIMIT, Owner, STALL, is_stalled};
 
 /// How long a stalled connection has to answer, so that a dead one is given up before the calls on it are.
 const STALL_ANSWER: Duration = Duration::from_secs(5);
+/// A connection that answers PINGs and for so long no request takes no further ones.
+const ANSWERS_NOTHING: Duration = Duration::from_secs(15);
 /// A connection is replaced after a day, and before its stream ids run out.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_REQUESTS: u64 = 1 << 29;
@@ -27,6 +29,11 @@ impl Owner {
             self.next_stream_sweep = now + STREAM_SWEEP;
             for stream in self.streams.iter_mut() {
                 stream.close_if_late(now);
+                if let Some((id, bytes)) = stream.overdue_bytes(now)
+                    && let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == id)
+                {
+                    conn.bytes = conn.bytes.saturating_sub(bytes);
+                }
             }
         }
         let mut open = self.conns.iter().filter(|conn| conn.draining.is_none()).count();
@@ -35,7 +42,7 @@ impl Owner {
                 || conn.draining.is_some_and(|since| now.duration_since(since) >= DRAIN_LIMIT)
             {
                 conn.abort.abort();
-                conn.drain();
+                open -= usize::from(conn.draining.is_none());
                 continue;
             }
             if is_stalled(conn, now) {
@@ -50,7 +57,10 @@ impl Owner {
             let idle = conn.streams == 0
                 && now.duration_since(conn.used) >= self.settings.idle_timeout
                 && open > 1;
-            if idle || now >= conn.retire_at(MAX_AGE) || conn.sent >= MAX_REQUESTS {
+            let answers_nothing =
+                conn.quiet_since.is_some_and(|since| now.duration_since(since) >= ANSWERS_NOTHING);
+            let is_old = now >= conn.retire_at(MAX_AGE) || conn.sent >= MAX_REQUESTS;
+            if idle || answers_nothing || is_old {
                 conn.drain();
                 open -= 1;
             }

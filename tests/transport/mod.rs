@@ -2,7 +2,11 @@
 //! misbehaves. Each call has to be answered once, and what it is told has to be true: the peer's
 //! record of what it took is the witness.
 
+mod answers;
+mod goaway;
 mod idle;
+mod silence;
+mod tls;
 
 use std::collections::HashMap;
 use std::future::Future;

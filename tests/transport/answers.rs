@@ -1,0 +1,260 @@
+//! What the peer answers, in any order, form and time.
+
+use std::time::Duration;
+
+use reqwest::multipart::{Form, Part};
+
+use super::{HUNDRED_STREAMS, assert_all, assert_true, count, meet, short};
+use crate::support::keys::signing_key_p8;
+use crate::support::scripted_peer::{Conn, Request};
+
+/// The number in the text of a message.
+fn number(request: &Request) -> usize {
+    request.message.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_out_of_order_find_their_callers() {
+    let (bench, peer) = meet(
+        |_| (),
+        |mut conn| async move {
+            conn.settings(HUNDRED_STREAMS).await;
+            let mut requests = conn.requests(100).await;
+            requests.reverse();
+            for request in &requests {
+                if number(request).is_multiple_of(2) {
+                    conn.accept(request).await;
+                } else {
+                    let reason = format!("Reason{}", number(request));
+                    conn.refuse(request.stream, 400, &reason).await;
+                }
+            }
+            conn.accept_all().await;
+        },
+    )
+    .await;
+
+    let told = bench.load(100).await;
+
+    assert_true(&told, &peer.record);
+    for (place, (_, answer)) in told.iter().enumerate() {
+        let expected = if place % 2 == 0 { 200 } else { 400 };
+        assert_eq!(answer.status, expected, "{place}: {}", answer.body);
+        if expected == 400 {
+            assert_eq!(answer.json()["reason"], format!("Reason{place}"));
+        }
+    }
+    bench.relay.stop().await;
+}
+
+/// A hundred calls, each first answered so; a second try is accepted.
+async fn answered_once(
+    status: u16,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+) -> Vec<super::Told> {
+    let tried: std::sync::Arc<std::sync::Mutex<std::collections::HashSet<String>>> =
+        std::sync::Arc::default();
+    let (bench, peer) = meet(
+        |_| (),
+        move |mut conn: Conn| {
+            let tried = std::sync::Arc::clone(&tried);
+            async move {
+                conn.settings(HUNDRED_STREAMS).await;
+                while let Some(request) = conn.request().await {
+                    if !tried.lock().unwrap().insert(request.message.clone()) {
+                        conn.accept(&request).await;
+                    } else if body.is_empty() && headers.is_empty() {
+                        conn.status(request.stream, status).await;
+                    } else {
+                        conn.answer(request.stream, status, headers, body).await;
+                    }
+                }
+            }
+        },
+    )
+    .await;
+
+    let told = bench.load(100).await;
+
+    assert_true(&told, &peer.record);
+    bench.relay.stop().await;
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_cannot_now_is_asked_once_more() {
+    let unavailable = r#"{"reason":"ServiceUnavailable"}"#;
+    for (status, headers, body) in [
+        (500, &[][..], r#"{"reason":"InternalServerError"}"#),
+        (500, &[], ""),
+        (503, &[], ""),
+        (503, &[], unavailable),
+        (503, &[], r#"{"reason":"Shutdown"}"#),
+        (503, &[("retry-after", "1")], unavailable),
+    ] {
+        assert_all(&answered_once(status, headers, body).await, "ok");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_is_what_the_caller_hears() {
+    let gone = r#"{"reason":"Unregistered","timestamp":1454948015990}"#;
+    let many = r#"{"reason":"TooManyRequests"}"#;
+    for (status, headers, body, expected) in [
+        (410, &[][..], gone, (410, "device_token_unregistered")),
+        (429, &[], many, (429, "apns_throttled")),
+        (429, &[("retry-after", "7")], many, (429, "apns_throttled")),
+        (429, &[], "", (429, "apns_throttled")),
+        (400, &[], "<html>what?</html>", (502, "apns_protocol_error")),
+        (404, &[], r#"{"reason":"BadPath"}"#, (502, "apns_protocol_error")),
+        (403, &[], r#"{"reason":"InvalidProviderToken"}"#, (502, "apns_credentials_rejected")),
+        // So long that it is no use to wait for it.
+        (503, &[("retry-after", "3600")], "", (503, "apns_unavailable")),
+    ] {
+        for (_, answer) in answered_once(status, headers, body).await {
+            let found = (answer.status, answer.error());
+            assert_eq!(found, (expected.0, expected.1.to_owned()), "{}", answer.body);
+        }
+    }
+}
+
+/// Four times what we read at most: `h2` can't keep up the compression state then and ends the
+/// connection (RFC 9113 §10.5.1). Its neighbours are not lied to, and the next send works.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_of_64_kib_are_no_answer() {
+    let long: &'static str = "x".repeat(64 * 1024).leak();
+    let (bench, peer) = meet(
+        |_| (),
+        move |mut conn| async move {
+            conn.settings(HUNDRED_STREAMS).await;
+            while let Some(request) = conn.request().await {
+                if number(&request) % 10 == 5 {
+                    conn.take(&request);
+                    conn.answer(request.stream, 200, &[("x-long", long)], "{}").await;
+                } else {
+                    conn.accept(&request).await;
+                }
+            }
+        },
+    )
+    .await;
+
+    let told = bench.load(100).await;
+    let later = bench.recovers().await;
+
+    assert_eq!(count(&told, "ok") + count(&told, "unknown"), 100);
+    assert!(count(&told, "unknown") >= 10);
+    assert_true(&[told, later].concat(), &peer.record);
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_answers_hold_up_nobody_else() {
+    let (bench, peer) = meet(short, |mut conn| async move {
+        conn.settings(HUNDRED_STREAMS).await;
+        while let Some(request) = conn.request().await {
+            if number(&request) % 10 == 9 {
+                let answering = conn.answering();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(10)).await;
+                    answering.status(request.stream, 200).await;
+                });
+            } else {
+                conn.accept(&request).await;
+            }
+        }
+    })
+    .await;
+
+    let told = bench.load(100).await;
+    let later = bench.load(50).await;
+
+    for told in [&told, &later] {
+        assert_true(told, &peer.record);
+        assert_eq!(count(told, "unknown"), told.len() / 10);
+        assert_eq!(count(told, "ok"), told.len() * 9 / 10);
+    }
+    bench.relay.stop().await;
+}
+
+/// A connection on which a provider token was called expired answers nothing else any more. That
+/// is also what a clock that is wrong looks like: then the second token is refused as well.
+async fn wedge(mut conn: Conn, healthy_from: usize) {
+    conn.settings(&[(crate::support::scripted_peer::STREAMS, 1)]).await;
+    conn.settings(HUNDRED_STREAMS).await;
+    while let Some(request) = conn.request().await {
+        if conn.number >= healthy_from {
+            conn.accept(&request).await;
+        } else {
+            conn.refuse(request.stream, 403, "ExpiredProviderToken").await;
+        }
+    }
+}
+
+async fn register_key(bench: &super::Bench) {
+    let form = Form::new()
+        .text("application_id", "app")
+        .text("apns_key_id", "ABCDE12345")
+        .text("apns_team_id", "TEAM123456")
+        .text("apns_topic", "com.example.app")
+        .part("apns_p8", Part::bytes(signing_key_p8()).file_name("key.p8"));
+    let answer = bench.relay.multipart("/register_application", form).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_provider_token_is_replaced_and_its_connection_left() {
+    let (bench, peer) = meet(|_| (), |conn| wedge(conn, 1)).await;
+    register_key(&bench).await;
+
+    let told = bench.load(50).await;
+
+    assert_all(&told, "ok");
+    assert_true(&told, &peer.record);
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_costs_no_storm_of_tokens_and_connections() {
+    let (bench, peer) = meet(|_| (), |conn| wedge(conn, usize::MAX)).await;
+    register_key(&bench).await;
+
+    let told = bench.load(50).await;
+
+    assert_all(&told, "apns_credentials_rejected");
+    assert!(peer.record.connections() < 60, "{}", peer.record.connections());
+    bench.relay.stop().await;
+}
+
+/// The first hundred calls fill a connection with requests that are never answered: it still has
+/// to carry the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_never_answered_do_not_use_the_connections_up() {
+    let change = |config: &mut pushlet::config::Config| {
+        short(config);
+        config.apns.connections_per_application = 1;
+    };
+    let (bench, peer) = meet(change, |mut conn| async move {
+        conn.settings(&[(crate::support::scripted_peer::STREAMS, 1_000)]).await;
+        while let Some(request) = conn.request().await {
+            if number(&request) < 50 {
+                conn.take(&request);
+            } else {
+                conn.accept(&request).await;
+            }
+        }
+    })
+    .await;
+
+    // Half the byte budget of the connection.
+    let data = format!(r#"{{"filler":"{}"}}"#, "x".repeat(1_200));
+    let fields = [("data", &*data)];
+    let calls = (0..50).map(|_| bench.send_with(&fields));
+    let told = futures_util::future::join_all(calls).await;
+    assert_all(&told, "unknown");
+
+    let later = bench.recovers().await;
+    assert_true(&[told, later].concat(), &peer.record);
+    bench.relay.stop().await;
+}

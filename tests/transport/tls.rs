@@ -1,0 +1,84 @@
+//! TLS that fails: whom we do not trust, and who does not trust us.
+
+use super::{Bench, HUNDRED_STREAMS, assert_all};
+use crate::support::keys::Authority;
+use crate::support::scripted_peer::{Conn, ScriptedPeer, Tls};
+
+async fn healthy(mut conn: Conn) {
+    conn.settings(HUNDRED_STREAMS).await;
+    conn.accept_all().await;
+}
+
+/// What a hundred callers are told by a peer with this TLS side; nothing may reach it.
+async fn told(authority: &Authority, tls: Tls) -> Vec<super::Told> {
+    let peer = ScriptedPeer::start(&tls, healthy).await;
+    let bench = Bench::start(authority, peer.address, |_| ()).await;
+
+    let told = bench.load(100).await;
+
+    assert_eq!(peer.record.arrived(), Vec::<String>::new());
+    bench.relay.stop().await;
+    told
+}
+
+fn assert_untrusted(told: &[super::Told], word: &str) {
+    assert_all(told, "not_sent");
+    for (_, answer) in told {
+        assert_eq!((answer.status, answer.error().as_str()), (503, "apns_unavailable"));
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_an_unknown_authority_gets_nothing() {
+    let told = told(&Authority::new(), Tls::new(&Authority::new())).await;
+
+    assert_untrusted(&told, "not trusted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_name_gets_nothing() {
+    let authority = Authority::new();
+    let identity = authority.server_certificate(&["other.example", "127.0.0.2"]);
+    let tls = Tls { identity, ..Tls::new(&authority) };
+
+    assert_untrusted(&told(&authority, tls).await, "IP address mismatch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_an_expired_certificate_gets_nothing() {
+    let authority = Authority::new();
+    let identity = authority.server_certificate_valid(&["127.0.0.1"], (-9, -1));
+    let tls = Tls { identity, ..Tls::new(&authority) };
+
+    assert_untrusted(&told(&authority, tls).await, "expired");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_speak_http2_gets_nothing() {
+    let authority = Authority::new();
+    let tls = Tls { protocols: b"\x08http/1.1", ..Tls::new(&authority) };
+
+    assert_untrusted(&told(&authority, tls).await, "HTTP/2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_client_certificate_is_said_to_be_refused() {
+    let authority = Authority::new();
+    let client_authority = Some(Authority::new().certificate);
+    let tls = Tls { client_authority, ..Tls::new(&authority) };
+
+    let told = told(&authority, tls).await;
+
+    for (_, answer) in &told {
+        assert_eq!(
+            (answer.status, answer.error().as_str()),
+            (502, "apns_credentials_rejected"),
+            "{}",
+            answer.body
+        );
+        // OpenSSL's word for an issuer of the right name with another key.
+        assert_eq!(answer.json()["reason"], "decrypt_error");
+    }
+}
