@@ -3,8 +3,13 @@
 //! record of what it took is the witness.
 
 mod answers;
+mod connect;
 mod goaway;
 mod idle;
+mod nginx;
+mod replace;
+mod reset;
+mod settings;
 mod silence;
 mod tls;
 

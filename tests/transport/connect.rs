@@ -1,0 +1,91 @@
+//! No connection: refused, no name, no answer.
+
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use url::Url;
+
+use super::{Bench, HUNDRED_STREAMS, assert_all, assert_true, count, meet, short};
+use crate::support::keys::Authority;
+use crate::support::scripted_peer::{ScriptedPeer, Tls};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_connection_sends_nothing_and_the_next_send_works() {
+    let authority = Authority::new();
+    // Bound and not listening: the port is ours, and whoever connects is refused.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let bench = Bench::start(&authority, socket.local_addr().unwrap(), short).await;
+
+    let told = bench.load(100).await;
+    assert_all(&told, "not_sent");
+    assert_eq!(told[0].1.status, 503);
+
+    let script = |mut conn: crate::support::scripted_peer::Conn| async move {
+        conn.settings(HUNDRED_STREAMS).await;
+        conn.accept_all().await;
+    };
+    let peer = ScriptedPeer::start_on(socket.listen(1024).unwrap(), &Tls::new(&authority), script);
+    let later = bench.recovers().await;
+    assert_true(&later, &peer.record);
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_does_not_exist_sends_nothing() {
+    let url = Url::parse("https://apple.invalid").unwrap();
+    let bench = Bench::at(&Authority::new(), url, short).await;
+
+    let told = bench.load(50).await;
+
+    assert_all(&told, "not_sent");
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_takes_connections_and_says_nothing_holds_nobody_up() {
+    let authority = Authority::new();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bench = Bench::start(&authority, silent.local_addr().unwrap(), short).await;
+
+    let told = bench.load(100).await;
+
+    assert_all(&told, "not_sent");
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_closes_every_connection_is_not_stormed() {
+    let (bench, peer) = meet(short, |conn| async move {
+        conn.settings(HUNDRED_STREAMS).await;
+        conn.goaway(0, 0, "").await;
+    })
+    .await;
+
+    let told = bench.load(100).await;
+
+    assert_true(&told, &peer.record);
+    assert_eq!(count(&told, "not_sent"), 100);
+    // Without a growing pause it would be hundreds in these two seconds.
+    assert!(peer.record.connections() < 30, "{} connections", peer.record.connections());
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dial_that_takes_long_delays_and_loses_nothing() {
+    let (bench, peer) = meet(
+        |_| (),
+        |mut conn| async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            conn.settings(HUNDRED_STREAMS).await;
+            conn.accept_all().await;
+        },
+    )
+    .await;
+
+    let told = bench.load(100).await;
+
+    assert_all(&told, "ok");
+    assert_true(&told, &peer.record);
+    bench.relay.stop().await;
+}

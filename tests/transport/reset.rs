@@ -1,0 +1,87 @@
+//! One stream ends before its answer: `RST_STREAM` (RFC 9113 §6.4).
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use super::{HUNDRED_STREAMS, assert_all, assert_true, count, meet};
+use crate::support::scripted_peer::{
+    CANCEL, Conn, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, Request,
+};
+
+/// Resets the first try of every third message.
+async fn resets(mut conn: Conn, code: u32, tried: Arc<Mutex<HashSet<String>>>) {
+    conn.settings(HUNDRED_STREAMS).await;
+    while let Some(Request { stream, message }) = conn.request().await {
+        let number: usize = message.rsplit(' ').next().unwrap().parse().unwrap();
+        let is_first = tried.lock().unwrap().insert(message.clone());
+        if is_first && number.is_multiple_of(3) {
+            conn.reset(stream, code).await;
+        } else {
+            conn.accept(&Request { stream, message }).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_stream_goes_out_again() {
+    let tried = Arc::default();
+    let (bench, peer) =
+        meet(|_| (), move |conn| resets(conn, REFUSED_STREAM, Arc::clone(&tried))).await;
+
+    let told = bench.load(150).await;
+
+    assert_all(&told, "ok");
+    assert_true(&told, &peer.record);
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_reset_with_any_other_code_is_unknown_and_harms_no_other() {
+    for code in [INTERNAL_ERROR, CANCEL, NO_ERROR, 0xffff] {
+        let tried = Arc::default();
+        let (bench, peer) = meet(|_| (), move |conn| resets(conn, code, Arc::clone(&tried))).await;
+
+        let told = bench.load(60).await;
+
+        assert_eq!((count(&told, "unknown"), count(&told, "ok")), (20, 40), "code {code}");
+        assert_true(&told, &peer.record);
+        assert_eq!(peer.record.connections(), 1);
+        bench.relay.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unanswered_message_goes_out_once_more_if_its_caller_wants_that() {
+    let tried = Arc::default();
+    let (bench, peer) =
+        meet(|_| (), move |conn| resets(conn, INTERNAL_ERROR, Arc::clone(&tried))).await;
+
+    let calls = (0..30).map(|_| bench.send_with(&[("at_least_once", "true")]));
+    let told = futures_util::future::join_all(calls).await;
+
+    assert_all(&told, "ok");
+    assert_true(&told, &peer.record);
+    bench.relay.stop().await;
+}
+
+/// RFC 9113 §8.1: a server may answer before it has the whole request, and then reset the stream
+/// with `NO_ERROR`.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_answer_followed_by_a_reset_is_an_answer() {
+    let (bench, _peer) = meet(
+        |_| (),
+        |mut conn| async move {
+            conn.settings(HUNDRED_STREAMS).await;
+            while let Some(stream) = conn.opened().await {
+                conn.refuse(stream, 400, "PayloadEmpty").await;
+                conn.reset(stream, NO_ERROR).await;
+            }
+        },
+    )
+    .await;
+
+    let told = bench.load(100).await;
+
+    assert_all(&told, "apns_rejected");
+    bench.relay.stop().await;
+}
