@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
-use openssl::ssl::{Ssl, SslConnector, SslMethod, SslVersion};
+use openssl::ssl::{Ssl, SslConnector, SslMethod, SslMode, SslVersion};
 use openssl::x509::X509;
 use url::Url;
 
@@ -35,6 +35,9 @@ impl Trust {
         builder.set_alpn_protos(b"\x02h2")?;
         // One read call for a record instead of two.
         builder.set_read_ahead(true);
+        // With our certificate goes its own chain, and not one that OpenSSL finds among those that
+        // we trust: it goes by names, and looks anew in each handshake.
+        builder.set_mode(SslMode::NO_AUTO_CHAIN);
         // A vendored OpenSSL has no list of its own: look where systems keep theirs. A machine
         // without one can still reach a server under `extra_ca_file`.
         let system = openssl_probe::probe();

@@ -100,6 +100,7 @@ pub struct Record {
     arrived: Mutex<Vec<String>>,
     connections: AtomicUsize,
     open: AtomicUsize,
+    chain: AtomicUsize,
 }
 
 impl Record {
@@ -116,6 +117,11 @@ impl Record {
     /// How many TLS connections were made.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many certificates the relay sent beside its own, at most.
+    pub fn chain(&self) -> usize {
+        self.chain.load(Ordering::SeqCst)
     }
 
     /// How many of them have not ended.
@@ -187,6 +193,8 @@ async fn serve(ssl: Ssl, socket: TcpStream, record: Arc<Record>, script: Arc<Scr
         let _ = socket.read_to_end(&mut Vec::new()).await;
         return;
     }
+    let chain = stream.ssl().peer_cert_chain().map_or(0, |chain| chain.len());
+    record.chain.fetch_max(chain, Ordering::SeqCst);
     let number = record.connections.fetch_add(1, Ordering::SeqCst);
     record.open.fetch_add(1, Ordering::SeqCst);
     let (reader, writer) = tokio::io::split(stream);

@@ -1,7 +1,10 @@
 //! TLS that fails: whom we do not trust, and who does not trust us.
 
+use reqwest::multipart::{Form, Part};
+
 use super::{Bench, HUNDRED_STREAMS, assert_all};
 use crate::support::keys::Authority;
+use crate::support::relay::TOPIC;
 use crate::support::scripted_peer::{Conn, ScriptedPeer, Tls};
 
 async fn healthy(mut conn: Conn) {
@@ -81,4 +84,24 @@ async fn a_refused_client_certificate_is_said_to_be_refused() {
         // OpenSSL's word for an issuer of the right name with another key.
         assert_eq!(answer.json()["reason"], "decrypt_error");
     }
+}
+
+/// OpenSSL would add what it trusts and what has the right name.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_certificate_goes_the_chain_that_was_registered_and_no_other() {
+    let (bench, peer) = super::meet(|_| (), healthy).await;
+
+    assert_all(&bench.load(10).await, "ok");
+
+    assert_eq!(peer.record.chain(), 0);
+
+    let p12 = Authority::new().apple_certificate(TOPIC).with_chain().build().p12("");
+    let form = Form::new()
+        .text("application_id", "app")
+        .part("apns_p12", Part::bytes(p12).file_name("cert.p12"));
+    let registered = bench.relay.multipart("/register_application", form).await;
+    assert_eq!(registered.status, 200, "{}", registered.body);
+    assert_all(&bench.load(10).await, "ok");
+    assert_eq!(peer.record.chain(), 1);
+    bench.relay.stop().await;
 }
