@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::connection::{Conn, dial, random_below};
 use super::error::goaway_reason;
-use super::owner::{Dial, Driven, Owner, is_usable};
+use super::owner::{Dial, Driven, Owner, is_most_likely_dead, is_usable};
 use super::pool::ConnectionId;
 
 /// How long requests must have waited before a further connection is opened for them.
@@ -18,7 +18,7 @@ const GROW_AFTER: Duration = Duration::from_millis(100);
 /// The longest pause between two dials, and the longest while somebody waits.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 const MAX_BACKOFF_WAITED: Duration = Duration::from_secs(2);
-/// How many connections may be on their way out, draining or stalled, beside those in use. A peer
+/// How many connections may be on their way out, draining or dead, beside those in use. A peer
 /// that ends connection after connection and leaves calls unanswered must not fill our memory.
 const MAX_LEAVING: usize = 16;
 
@@ -65,9 +65,12 @@ impl Owner {
             return false;
         }
         let usable = self.conns.iter().filter(|conn| is_usable(conn, now)).count();
-        // One that stalls is most likely dead; until that is certain it holds nobody's place.
-        let leaving = self.conns.len() - usable;
-        if usable >= self.settings.connections || leaving >= MAX_LEAVING {
+        // One that is most likely dead holds nobody's place.
+        let holds_a_place =
+            |conn: &&Conn| conn.draining.is_none() && !is_most_likely_dead(conn, now);
+        let open = self.conns.iter().filter(holds_a_place).count();
+        let leaving = self.conns.len() - open;
+        if open >= self.settings.connections || leaving >= MAX_LEAVING {
             return false;
         }
         if usable > 0 {

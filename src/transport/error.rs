@@ -106,7 +106,7 @@ fn code(error: &h2::Error) -> String {
 }
 
 /// The `reason` in a GOAWAY's debug data. `h2` shows those bytes in `Display` only, so this one
-/// place reads text (pinned by the test below against the `h2` in use).
+/// place reads text (pinned by `tests/transport/goaway.rs` against the `h2` in use).
 pub(super) fn goaway_reason(error: &h2::Error) -> Option<Refusal> {
     if !error.is_go_away() || !error.is_remote() {
         return None;

@@ -257,8 +257,17 @@ pub(super) fn is_usable(conn: &Conn, now: Instant) -> bool {
 
 /// Answers are due, and for a while nothing at all was read.
 pub(super) fn is_stalled(conn: &Conn, now: Instant) -> bool {
-    conn.quiet_since.is_some_and(|since| now.duration_since(since) >= STALL)
-        && now.duration_since(conn.seen.last_read()) >= STALL
+    is_quiet_for(conn, STALL, now)
+}
+
+/// It was asked for a sign of life when it stalled, and for a second that did not come.
+pub(super) fn is_most_likely_dead(conn: &Conn, now: Instant) -> bool {
+    is_quiet_for(conn, STALL + Duration::from_secs(1), now)
+}
+
+fn is_quiet_for(conn: &Conn, limit: Duration, now: Instant) -> bool {
+    conn.quiet_since.is_some_and(|since| now.duration_since(since) >= limit)
+        && now.duration_since(conn.seen.last_read()) >= limit
 }
 
 fn has_room(conn: &Conn, size: usize, cap: usize) -> bool {

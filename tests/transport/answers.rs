@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::multipart::{Form, Part};
+use tokio::time::{Instant, timeout};
 
-use super::{HUNDRED_STREAMS, assert_all, assert_true, count, meet, short};
+use super::{HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, count, eventually, meet, short};
 use crate::support::keys::signing_key_p8;
-use crate::support::scripted_peer::{Conn, Request};
+use crate::support::relay::TOKEN;
+use crate::support::scripted_peer::{Conn, Request, STREAMS};
 
 /// The number in the text of a message.
 fn number(request: &Request) -> usize {
@@ -181,7 +184,7 @@ async fn slow_answers_hold_up_nobody_else() {
 /// A connection on which a provider token was called expired answers nothing else any more. That
 /// is also what a clock that is wrong looks like: then the second token is refused as well.
 async fn wedge(mut conn: Conn, healthy_from: usize) {
-    conn.settings(&[(crate::support::scripted_peer::STREAMS, 1)]).await;
+    conn.settings(&[(STREAMS, 1)]).await;
     conn.settings(HUNDRED_STREAMS).await;
     while let Some(request) = conn.request().await {
         if conn.number >= healthy_from {
@@ -227,18 +230,21 @@ async fn a_clock_that_is_wrong_costs_no_storm_of_tokens_and_connections() {
     bench.relay.stop().await;
 }
 
-/// The first hundred calls fill a connection with requests that are never answered: it still has
-/// to carry the others.
+/// A message of some 1,350 bytes: 48 of them fill the byte budget of a connection (64 KiB).
+fn filler() -> String {
+    format!(r#"{{"filler":"{}"}}"#, "x".repeat(1_300))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_are_never_answered_do_not_use_the_connections_up() {
+async fn calls_that_are_never_answered_do_not_use_the_connection_up() {
     let change = |config: &mut pushlet::config::Config| {
         short(config);
         config.apns.connections_per_application = 1;
     };
     let (bench, peer) = meet(change, |mut conn| async move {
-        conn.settings(&[(crate::support::scripted_peer::STREAMS, 1_000)]).await;
+        conn.settings(&[(STREAMS, 1_000)]).await;
         while let Some(request) = conn.request().await {
-            if number(&request) < 50 {
+            if number(&request) < 60 {
                 conn.take(&request);
             } else {
                 conn.accept(&request).await;
@@ -246,15 +252,83 @@ async fn calls_that_are_never_answered_do_not_use_the_connections_up() {
         }
     })
     .await;
-
-    // Half the byte budget of the connection.
-    let data = format!(r#"{{"filler":"{}"}}"#, "x".repeat(1_200));
+    let data = filler();
     let fields = [("data", &*data)];
-    let calls = (0..50).map(|_| bench.send_with(&fields));
-    let told = futures_util::future::join_all(calls).await;
-    assert_all(&told, "unknown");
 
-    let later = bench.recovers().await;
+    let told = join_all((0..60).map(|_| bench.send_with(&fields))).await;
+    assert_eq!((count(&told, "unknown"), count(&told, "not_sent")), (48, 12));
+
+    let until = Instant::now() + PATIENCE;
+    let mut later = vec![bench.send_with(&fields).await];
+    while later.last().is_some_and(|call| call.1.status != 200) {
+        assert!(Instant::now() < until, "it does not recover: {later:?}");
+        later.push(bench.send_with(&fields).await);
+    }
     assert_true(&[told, later].concat(), &peer.record);
+    assert_eq!(peer.record.connections(), 1);
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_under_way_are_spread_and_connections_that_are_left_over_are_closed() {
+    let change = |config: &mut pushlet::config::Config| {
+        config.apns.idle_timeout = Duration::from_millis(500);
+    };
+    let (bench, peer) = meet(change, |mut conn| async move {
+        conn.settings(&[(STREAMS, 1_000)]).await;
+        let mut open = Vec::new();
+        // Nothing is answered until nothing more comes.
+        while let Ok(Some(request)) = timeout(Duration::from_millis(700), conn.request()).await {
+            open.push(request);
+        }
+        assert!(open.len() <= 48, "{} requests are under way", open.len());
+        for request in &open {
+            conn.accept(request).await;
+        }
+        conn.accept_all().await;
+    })
+    .await;
+    let data = filler();
+    let fields = [("data", &*data)];
+
+    let told = join_all((0..100).map(|_| bench.send_with(&fields))).await;
+
+    assert_all(&told, "ok");
+    assert_true(&told, &peer.record);
+    assert!(peer.record.connections() >= 3, "{}", peer.record.connections());
+    eventually("all but one are closed", || peer.record.open() == 1).await;
+    let before = peer.record.connections();
+    assert_all(&bench.load(20).await, "ok");
+    assert_eq!(peer.record.connections(), before, "the last one was kept");
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_token_is_noted_though_its_caller_has_stopped_waiting() {
+    let change = |config: &mut pushlet::config::Config| {
+        config.apns.timeout = Duration::from_secs(1);
+    };
+    let (bench, peer) = meet(change, |mut conn| async move {
+        conn.settings(HUNDRED_STREAMS).await;
+        let Some(request) = conn.request().await else { return };
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        conn.refuse(request.stream, 410, "Unregistered").await;
+        conn.ignore_all().await;
+    })
+    .await;
+
+    let told = [bench.send().await];
+    assert_all(&told, "unknown");
+    assert_true(&told, &peer.record);
+
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = bench.relay.form("/application_feedback", &[("application_id", "app")]).await;
+        if answer.json()["response"][0]["device_token"] == TOKEN {
+            break;
+        }
+        assert!(Instant::now() < until, "{}", answer.body);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     bench.relay.stop().await;
 }

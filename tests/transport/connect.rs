@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::Instant;
 use url::Url;
 
 use super::{Bench, HUNDRED_STREAMS, assert_all, assert_true, count, meet, short};
 use crate::support::keys::Authority;
-use crate::support::scripted_peer::{ScriptedPeer, Tls};
+use crate::support::scripted_peer::{LAST, ScriptedPeer, Tls};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_connection_sends_nothing_and_the_next_send_works() {
@@ -87,5 +89,35 @@ async fn a_dial_that_takes_long_delays_and_loses_nothing() {
 
     assert_all(&told, "ok");
     assert_true(&told, &peer.record);
+    bench.relay.stop().await;
+}
+
+/// Each connection takes calls and leaves without an answer: it must not count as a success.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_never_answers_before_it_leaves_is_not_stormed() {
+    let (bench, peer) = meet(
+        |_| (),
+        |mut conn| async move {
+            conn.settings(HUNDRED_STREAMS).await;
+            conn.requests(1).await;
+            conn.goaway(LAST, 0, "").await;
+            // Meanwhile the next call is there, and finds the connection left.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        },
+    )
+    .await;
+
+    let until = Instant::now() + Duration::from_secs(3);
+    let calling = (0..4).map(|_| async {
+        let mut told = Vec::new();
+        while Instant::now() < until {
+            told.push(bench.send().await);
+        }
+        told
+    });
+    let told = join_all(calling).await.concat();
+
+    assert_true(&told, &peer.record);
+    assert!(peer.record.connections() < 20, "{} connections", peer.record.connections());
     bench.relay.stop().await;
 }
