@@ -518,7 +518,13 @@ mod tests {
 
         assert_eq!(
             refused(form("apns_p12=no+file!").file("apns_p12")),
-            with("invalid_apns_p12", &format!("{start}: it is neither DER nor PEM nor base64"))
+            with(
+                "invalid_apns_p12",
+                &format!(
+                    "{start}: it is neither DER nor PEM nor base64 (in a \
+                 form, write each `+` as `%2B`)"
+                )
+            )
         );
         assert_eq!(
             refused(json(r#"{"apns_p12":{}}"#).file("apns_p12")),
