@@ -50,8 +50,9 @@ async fn answers_out_of_order_find_their_callers() {
     bench.relay.stop().await;
 }
 
-/// A hundred calls, each first answered so; a second try is accepted.
+/// Calls that are each first answered so; a second try is accepted.
 async fn answered_once(
+    calls: usize,
     status: u16,
     headers: &'static [(&'static str, &'static str)],
     body: &'static str,
@@ -78,7 +79,7 @@ async fn answered_once(
     )
     .await;
 
-    let told = bench.load(100).await;
+    let told = bench.load(calls).await;
 
     assert_true(&told, &peer.record);
     bench.relay.stop().await;
@@ -96,8 +97,19 @@ async fn a_peer_that_cannot_now_is_asked_once_more() {
         (503, &[], r#"{"reason":"Shutdown"}"#),
         (503, &[("retry-after", "1")], unavailable),
     ] {
-        assert_all(&answered_once(status, headers, body).await, "ok");
+        // As many repeats as an application has without having earned any.
+        assert_all(&answered_once(10, status, headers, body).await, "ok");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_in_trouble_is_not_sent_twice_the_load() {
+    let told = answered_once(100, 503, &[], "").await;
+
+    let (ok, rest): (Vec<_>, Vec<_>) =
+        told.into_iter().partition(|(_, answer)| answer.status == 200);
+    assert!((10..50).contains(&ok.len()), "{} were repeated", ok.len());
+    assert_all(&rest, "not_sent");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +127,7 @@ async fn what_is_answered_is_what_the_caller_hears() {
         // So long that it is no use to wait for it.
         (503, &[("retry-after", "3600")], "", (503, "apns_unavailable")),
     ] {
-        for (_, answer) in answered_once(status, headers, body).await {
+        for (_, answer) in answered_once(100, status, headers, body).await {
             let found = (answer.status, answer.error());
             assert_eq!(found, (expected.0, expected.1.to_owned()), "{}", answer.body);
         }
