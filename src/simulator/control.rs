@@ -124,6 +124,12 @@ pub(super) async fn clear_answers(shared: web::Data<Shared>) -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
+/// `DELETE /control/tokens`: FCM refuses all access tokens that it gave.
+pub(super) async fn revoke_tokens(shared: web::Data<Shared>) -> HttpResponse {
+    shared.grants.revoke();
+    HttpResponse::NoContent().finish()
+}
+
 /// `GET /control/messages`.
 pub(super) async fn messages(shared: web::Data<Shared>) -> HttpResponse {
     HttpResponse::Ok().json(shared.record.all())

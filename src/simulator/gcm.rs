@@ -201,7 +201,7 @@ fn server_error(rejection: Rejection) -> Raw {
 }
 
 /// `http` of the script is not the `http` of actix-web: names and values cross as bytes.
-fn raw_response(raw: Raw) -> HttpResponse {
+pub(super) fn raw_response(raw: Raw) -> HttpResponse {
     let mut response = response(raw.status.as_u16());
     for (name, value) in &raw.headers {
         response.append_header((name.as_str(), value.as_bytes()));
@@ -209,7 +209,7 @@ fn raw_response(raw: Raw) -> HttpResponse {
     response.body(raw.body)
 }
 
-fn response(status: u16) -> HttpResponseBuilder {
+pub(super) fn response(status: u16) -> HttpResponseBuilder {
     let status = actix_web::http::StatusCode::from_u16(status);
     HttpResponse::build(status.unwrap_or(actix_web::http::StatusCode::INTERNAL_SERVER_ERROR))
 }

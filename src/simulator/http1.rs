@@ -1,4 +1,4 @@
-//! The plain HTTP server of the simulator: the legacy GCM endpoint and the control routes.
+//! The plain HTTP server of the simulator: Google's endpoints and the control routes.
 
 use std::any::Any;
 use std::io;
@@ -14,7 +14,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer, error, web};
 
-use super::{Shared, control, gcm};
+use super::{Shared, control, fcm, gcm, oauth};
 
 /// More than a call to 1,000 recipients needs.
 const BODY_BYTES_MAX: usize = 4 * 1_024 * 1_024;
@@ -31,6 +31,9 @@ pub(super) fn server(listener: TcpListener, shared: Arc<Shared>) -> io::Result<S
             .wrap(from_fn(refuse_browsers))
             .route("/gcm/send", web::post().to(gcm::send))
             .route("/fcm/send", web::post().to(gcm::send))
+            .route("/token", web::post().to(oauth::token))
+            .route("/v1/projects/{project}/messages:send", web::post().to(fcm::send))
+            .route("/control/tokens", web::delete().to(control::revoke_tokens))
             .service(
                 web::resource("/control/answers")
                     .route(web::post().to(control::add_answer))

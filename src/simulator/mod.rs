@@ -1,4 +1,4 @@
-//! A fake APNs and a fake GCM endpoint, protocol-true, to try things out and to test against.
+//! A fake APNs, FCM and GCM endpoint, protocol-true, to try things out and to test against.
 //!
 //! It imports nothing of the relay: if client and fake shared a constant, a misreading would pass
 //! twice. Both are written from the documents of Apple and Google.
@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `apns` | TLS, HTTP/2 connections and their streams |
 //! | `checks`, `provider_token`, `client`, `reasons` | what APNs checks, and its words |
-//! | `http1` | the server for the next two, over HTTP/1.1 |
+//! | `http1` | the server for the next four, over HTTP/1.1 |
+//! | `oauth`, [`service_account`] | access tokens for service accounts |
+//! | `fcm`, `fcm_request`, `fcm_error` | FCM HTTP v1 |
 //! | `gcm`, `gcm_request` | the legacy endpoint |
 //! | `control` | what to answer next and what arrived, for people with `curl` |
 //! | [`script`], `magic` | what becomes of the next messages |
@@ -19,20 +21,26 @@ pub mod certificates;
 mod checks;
 mod client;
 mod control;
+mod fcm;
+mod fcm_error;
+mod fcm_request;
 mod gcm;
 mod gcm_request;
 mod http1;
 mod magic;
+mod oauth;
 mod provider_token;
 mod reasons;
 pub mod record;
 pub mod script;
+pub mod service_account;
 mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
@@ -41,15 +49,17 @@ use tokio::task::{JoinError, JoinHandle};
 use apns::Apns;
 use certificates::{Authority, Environment, ProviderKey};
 use checks::Policy;
+use oauth::Grants;
 use provider_token::ProviderTokens;
 use record::{OnMessage, Received, Record};
 use script::{Rule, Script};
+use service_account::ServiceAccount;
 
 /// What is simulated, and where.
 pub struct Options {
     /// Where APNs listens (default: a free port of 127.0.0.1).
     pub apns: SocketAddr,
-    /// Where GCM and the control routes listen, in plain HTTP (default: a free port of 127.0.0.1).
+    /// Where FCM, GCM, the token endpoint and the control routes listen, in plain HTTP (default: a free port of 127.0.0.1).
     pub http: SocketAddr,
     /// Whether requests are checked as Apple does (default); `false` takes everything, so that the
     /// simulator's cost is not in a measurement.
@@ -64,6 +74,8 @@ pub struct Options {
     /// Whether a second token of a key within 20 minutes is `TooManyProviderTokenUpdates` (default:
     /// no).
     pub limit_token_updates: bool,
+    /// How long Google's access tokens live (default: an hour).
+    pub access_token_life: Duration,
     /// `SETTINGS_MAX_CONCURRENT_STREAMS` (default 1,000).
     pub max_concurrent_streams: u32,
     /// The flow-control windows.
@@ -95,6 +107,7 @@ impl Default for Options {
             client_authorities: None,
             provider_keys: Vec::new(),
             limit_token_updates: false,
+            access_token_life: Duration::from_secs(3_600),
             max_concurrent_streams: 1_000,
             windows: Windows { stream_bytes: 65_535, connection_bytes: 65_535 },
             messages_kept: 10_000,
@@ -105,7 +118,10 @@ impl Default for Options {
 
 /// What the two servers share.
 struct Shared {
+    /// Whether anything is checked.
+    checks: bool,
     script: Script,
+    grants: Grants,
     record: Record,
     next_multicast_id: AtomicU64,
     next_message_id: AtomicU64,
@@ -138,7 +154,9 @@ impl Simulator {
         let authority = Authority::generate(&name)?;
         let server = authority.server(apns_address.ip())?;
         let shared = Arc::new(Shared {
+            checks: options.checks,
             script: Script::default(),
+            grants: Grants::new(options.access_token_life),
             record: Record::new(options.messages_kept, options.on_message),
             // So that the first answer is the one in Pushlet's documentation.
             next_multicast_id: AtomicU64::new(108),
@@ -188,6 +206,28 @@ impl Simulator {
     /// PEM of the authority that a client of the APNs endpoint must trust.
     pub fn ca_pem(&self) -> &[u8] {
         &self.authority
+    }
+
+    /// The endpoint that gives access tokens.
+    pub fn token_uri(&self) -> String {
+        format!("{}/token", self.http_url())
+    }
+
+    /// A service account of this project, as the file that Google would give: it gets its access
+    /// tokens here, and only with its own signature. Accounts from elsewhere get theirs unseen.
+    ///
+    /// # Errors
+    /// OpenSSL made no key.
+    pub fn service_account(&self, project_id: &str) -> io::Result<String> {
+        let account = ServiceAccount::generate(project_id)?;
+        let file = account.json(&self.token_uri());
+        self.shared.grants.add(account);
+        Ok(file)
+    }
+
+    /// Forgets all access tokens: FCM answers 401 until the sender has another one.
+    pub fn revoke_access_tokens(&self) {
+        self.shared.grants.revoke();
     }
 
     /// The newest messages, oldest first.

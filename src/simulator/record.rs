@@ -14,8 +14,12 @@ use serde::{Serialize, Serializer};
 pub enum Provider {
     /// Apple.
     Apns,
+    /// Google.
+    Fcm,
     /// Google's legacy API.
     Gcm,
+    /// Google's token endpoint.
+    Oauth,
 }
 
 /// What became of a message.
@@ -47,19 +51,19 @@ pub struct Received {
     pub connection: Option<u64>,
     /// The token as it stood in the path or the body.
     pub device_token: String,
-    /// `apns-topic`, or GCM's topic or condition.
+    /// `apns-topic`, or Google's topic or condition.
     pub topic: Option<String>,
     /// `apns-push-type`.
     pub push_type: Option<String>,
-    /// `apns-priority`, or GCM's `priority`.
+    /// `apns-priority`, or Google's `priority`.
     pub priority: Option<String>,
-    /// `apns-expiration`, or GCM's `time_to_live`.
+    /// `apns-expiration`, or Google's `time_to_live` or `ttl`.
     pub expiration: Option<String>,
-    /// `apns-collapse-id`, or GCM's `collapse_key`.
+    /// `apns-collapse-id`, or Google's `collapse_key`.
     pub collapse_id: Option<String>,
     /// APNs: the id of the message, the sender's or the one made for it.
     pub apns_id: Option<String>,
-    /// APNs: `certificate UID` or `key KEY of team TEAM`.
+    /// APNs: `certificate UID` or `key KEY of team TEAM`. Google: the service account.
     pub authenticated_as: Option<String>,
     /// The body, byte by byte; JSON has it as text.
     #[serde(serialize_with = "as_text")]
@@ -84,7 +88,9 @@ impl fmt::Display for Received {
         let token: String = self.device_token.chars().take(8).collect();
         let provider = match self.provider {
             Provider::Apns => "apns",
+            Provider::Fcm => "fcm",
             Provider::Gcm => "gcm",
+            Provider::Oauth => "oauth",
         };
         write!(formatter, "{provider} {token}…")?;
         for word in [&self.topic, &self.push_type].into_iter().flatten() {

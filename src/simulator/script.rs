@@ -7,8 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-/// What becomes of one message. The legacy GCM endpoint reads the same words; where they mean
-/// something else there, the variant says so.
+/// Instead of a device token in a [`Rule`]: the request for an access token. Rules for anybody do
+/// not meet it.
+pub const TOKEN_REQUEST: &str = "oauth2:token";
+
+/// What becomes of one message. Google's endpoints read the same words; where they mean something
+/// else there (GCM), the variant says so. FCM knows Google's error codes as reasons, and the words
+/// of the legacy protocol for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// As if nothing were scripted: accepted, if the checks find nothing.
@@ -165,6 +170,11 @@ impl Script {
         let mut queues = self.lock();
         let own = queues.tokens.get_mut(&key(device_token)).and_then(take_first);
         own.or_else(|| take_first(&mut queues.anybody))
+    }
+
+    /// Takes what is scripted for a request for an access token.
+    pub(super) fn take_token_request(&self) -> Option<Answer> {
+        self.lock().tokens.get_mut(TOKEN_REQUEST).and_then(take_first)
     }
 
     /// The rules with turns left; of those without an end, the ones that never had a turn. `times`
