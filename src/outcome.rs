@@ -21,6 +21,11 @@ pub enum Receipt {
         /// Apple's spelling; ours where the answer carried none.
         apns_id: String,
     },
+    /// The id under which FCM knows the message.
+    Fcm {
+        /// The last part of the message's name.
+        message_id: String,
+    },
     /// The answer of a GCM endpoint, one row of `results` for each token, as it was received.
     Gcm {
         /// Compact JSON, in the documented shape.
@@ -134,6 +139,8 @@ pub enum Retry {
     Never,
     /// Try again once: the provider answered, and another try may fare better.
     Once,
+    /// Try again once, at once, with a fresh access token: the one that was shown is refused.
+    Renewed,
     /// Try again a few times: the peer could not be reached at all.
     Seldom,
 }

@@ -15,16 +15,17 @@ use tokio::runtime::Handle;
 
 use crate::api::auth::Door;
 use crate::api::body::Limits;
-use crate::api::{self, Api};
+use crate::api::{self, Api, Bridged};
 use crate::apps::feedback::{self, Feedback};
 use crate::apps::registration::Registrar;
 use crate::apps::registry::Registry;
 use crate::apps::{Application, ApplicationId};
 use crate::config::Config;
 use crate::delivery::{self, Dispatcher};
-use crate::providers::Providers;
-use crate::providers::apns::Context;
-use crate::providers::gcm::Gcm;
+use crate::providers::fcm::credential::Origin;
+use crate::providers::fcm::{self, Fcm};
+use crate::providers::gcm::{self, Gcm};
+use crate::providers::{Providers, apns};
 
 /// How many connections may wait to be accepted; the system may have a lower limit.
 const BACKLOG: u32 = 4_096;
@@ -71,11 +72,17 @@ impl Server {
         let api = web::Data::new(state(config, address, runtime)?);
         let applications = api.registry.len();
         let shared = api.clone();
+        let drop_in = config.gcm.drop_in_routes;
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(shared.clone())
                 .wrap(from_fn(api::identify))
                 .wrap(from_fn(api::unread::close))
+                .configure(|routes| {
+                    if drop_in {
+                        api::drop_in_routes(routes)
+                    }
+                })
                 .configure(api::routes)
         })
         .disable_signals()
@@ -131,35 +138,74 @@ fn listen(address: SocketAddr, runtime: &Handle) -> std::io::Result<TcpListener>
 }
 
 fn state(config: &Config, address: SocketAddr, runtime: &Handle) -> Result<Api, StartError> {
-    let context = Context::new(config.apns.clone(), runtime.clone()).map_err(StartError)?;
+    let context = apns::Context::new(config.apns.clone(), runtime.clone()).map_err(StartError)?;
     let context = Arc::new(context);
-    let gcm = Gcm::new(config.gcm.clone(), runtime.clone())
-        .map_err(|error| StartError(format!("the client for google cannot be made: {error}")))?;
+    let no_client = |error| StartError(format!("the client for google cannot be made: {error}"));
+    let gcm = Gcm::new(&config.gcm, runtime.clone()).map_err(no_client)?;
+    let fcm = fcm::Context::new(config.fcm.clone(), runtime.clone()).map_err(no_client)?;
+    let fcm = Arc::new(fcm);
     let registry = Registry::new(config.server.max_applications, config.feedback.clone());
     for preload in &config.applications {
         let Some(id) = ApplicationId::parse(&preload.application_id) else { continue };
-        let apns = Some(Arc::new(preload.load(&context)));
         let full = |_| StartError("[[applications]] names more than max_applications".to_owned());
-        registry.register(id, Providers { apns, gcm: None }).map_err(full)?;
+        registry.register(id, preload.load(&context, &fcm)).map_err(full)?;
     }
+    let bridge = config.gcm.bridge.iter().map(|entry| bridged(entry, &fcm)).collect();
     Ok(Api {
         door: Door::new(&config.auth, address.ip().to_canonical().is_loopback()),
         body: Limits { size_bytes: config.server.max_body_bytes, time: config.server.read_timeout },
         compat: config.compat.clone(),
         registry: Arc::new(registry),
-        registrar: Registrar::start(context)
+        registrar: Registrar::start(context, fcm)
             .map_err(|error| StartError(format!("no thread for credentials: {error}")))?,
         dispatcher: Dispatcher::new(&delivery::Settings {
             max_in_flight_per_application: config.apns.max_in_flight_per_application,
             max_in_flight: config.server.max_in_flight,
         }),
-        bare_keys: Arc::new(Application {
-            id: ApplicationId::bare_keys(),
-            providers: Providers { apns: None, gcm: Some(Arc::new(gcm)) },
-            feedback: Arc::new(Feedback::new(&feedback::Settings { max_tokens: 0 })),
-            in_flight: Arc::default(),
-            repeats: Arc::default(),
-        }),
+        bare_keys: Arc::new(nameless(Providers {
+            gcm: Some(Arc::new(gcm)),
+            ..Providers::default()
+        })),
+        bridge,
         draining: AtomicBool::new(false),
     })
+}
+
+/// Stands for those who send with a `gcm_api_key`: no list of dead tokens is kept for them.
+fn nameless(providers: Providers) -> Application {
+    Application {
+        id: ApplicationId::bare_keys(),
+        providers,
+        feedback: Arc::new(Feedback::new(&feedback::Settings { max_tokens: 0 })),
+        in_flight: Arc::default(),
+        repeats: Arc::default(),
+    }
+}
+
+/// What an old key stands for. An account that cannot be used refuses the messages of its key,
+/// and keeps nobody else from running.
+fn bridged(entry: &gcm::Bridge, context: &Arc<fcm::Context>) -> (gcm::KeyHash, Bridged) {
+    let contents = entry.service_account.contents().map_err(|reason| {
+        (reason, "its service account could not be read at the start of the relay".to_owned())
+    });
+    let read = contents.and_then(|contents| {
+        context.read(&contents, Origin::Operator).map_err(|error| {
+            let reason = error.to_string();
+            (reason.clone(), reason)
+        })
+    });
+    let fcm = match read {
+        Ok(account) => Fcm::new(context, account),
+        Err((reason, told)) => {
+            tracing::error!(
+                reason,
+                "a service account of [[gcm.bridge]] cannot be used; the messages of its key are \
+                 refused"
+            );
+            Fcm::unusable(context, told)
+        }
+    };
+    let application = nameless(Providers { fcm: Some(Arc::new(fcm)), ..Providers::default() });
+    let bridged = Bridged { application: Arc::new(application), fcm_target: entry.fcm_target };
+    (entry.api_key.clone(), bridged)
 }

@@ -9,6 +9,8 @@ use pushlet::api::auth::Credential;
 use pushlet::apps::preload::{Preload, Source};
 use pushlet::config::Config;
 use pushlet::providers::apns::Mode;
+use pushlet::providers::fcm::message::FcmTarget;
+use pushlet::providers::gcm::AccountSource;
 use pushlet::secret::Secret;
 use pushlet::telemetry::{Format, Level};
 use tempfile::TempDir;
@@ -266,7 +268,7 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
         "the environment variable `PUSHLET_APNS__TIMOUT` is not known; did you mean \
          `PUSHLET_APNS__TIMEOUT`",
         "the environment variable `PUSHLET_A__B` is not known; known are `PUSHLET_SERVER__…`, \
-         `PUSHLET_AUTH__…`, `PUSHLET_APNS__…`, `PUSHLET_GCM__…`, `PUSHLET_COMPAT__…`, \
+         `PUSHLET_AUTH__…`, `PUSHLET_APNS__…`, `PUSHLET_FCM__…`, `PUSHLET_GCM__…`, `PUSHLET_COMPAT__…`, \
          `PUSHLET_FEEDBACK__…`, `PUSHLET_LOG__…`",
         "the environment variable `PUSHLET_GCN__TIMEOUT` is not known; did you mean \
          `PUSHLET_GCM__…`",
@@ -448,6 +450,63 @@ fn wrong_credentials_are_told_without_their_secrets() {
 }
 
 #[test]
+fn bridged_keys_are_kept_as_their_hash() {
+    let hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let file = File::new(&format!(
+        "[gcm]\ndrop_in_routes = true\n\
+         [[gcm.bridge]]\napi_key = \"hello\"\nservice_account = \"a.json\"\n\
+         [[gcm.bridge]]\napi_key_sha256 = \"{}\"\nfcm_target = \"auto\"\n\
+         service_account = \" {{\\\"type\\\":1}}\"\n",
+        "AB".repeat(32)
+    ));
+
+    let config = file.load(&[]).unwrap();
+
+    assert!(config.gcm.drop_in_routes);
+    let [first, second] = &config.gcm.bridge[..] else { panic!("{:?}", config.gcm) };
+    let hex: String = first.api_key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, hash);
+    let path = file.folder.path().join("a.json");
+    assert_eq!(first.service_account, AccountSource::File(path));
+    assert_eq!(first.fcm_target, FcmTarget::Token);
+    assert_eq!((second.api_key.0, second.fcm_target), ([0xab; 32], FcmTarget::Auto));
+    let text = secret(" {\"type\":1}");
+    assert_eq!(second.service_account, AccountSource::Text(text));
+    assert!(!format!("{config:?}").contains("hello"), "kept as its hash");
+}
+
+#[test]
+fn wrong_bridges_are_told_without_their_secrets() {
+    let found = mistakes(
+        "[[gcm.bridge]]\n\
+         [[gcm.bridge]]\napi_key = \"\"\nservice_account = 5\n\
+         [[gcm.bridge]]\napi_key = \"a\"\napi_key_sha256 = \"hunter2\"\n\
+         service_account = \"x\"\nfcm_target = \"both\"\n\
+         [[gcm.bridge]]\napi_key = \"k\"\nservice_account = \"x\"\n\
+         [[gcm.bridge]]\napi_key = \"k\"\nservice_account = \"y\"\nproject = \"z\"\n",
+    );
+
+    let entry = |number| format!("number {number} of `[[gcm.bridge]]` in `FILE`");
+    let targets = "expected one of \"token\", \"fid\", \"auto\"";
+    let known = "known are `api_key`, `api_key_sha256`, `service_account`, `fcm_target`";
+    let expected = [
+        format!("{} has no `api_key` and no `api_key_sha256`; give one of them", entry(1)),
+        format!("{} has no `service_account`; give the path of one, or the JSON itself", entry(1)),
+        format!("`api_key` in {} is empty; expected text that is not empty", entry(2)),
+        format!(
+            "`service_account` in {} is a number; expected the path of a file, or the JSON itself",
+            entry(2)
+        ),
+        format!("{} has `api_key` and `api_key_sha256`; keep one of them", entry(3)),
+        format!("`api_key_sha256` in {} is text; expected 64 hexadecimal digits", entry(3)),
+        format!("`fcm_target` in {} is `both`; {targets}", entry(3)),
+        format!("{} has the key of an entry before it; give each its own", entry(5)),
+        format!("`project` in {} is not known; {known}", entry(5)),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn wrong_applications_are_told_by_their_number() {
     let place = "number 1 of `[[applications]]` in `FILE`";
     for (case, wrong) in pairs(WRONG_APPLICATIONS) {
@@ -582,6 +641,16 @@ const WRONG_VALUES: &str = r#"
         text; expected an https address (http on loopback) without user name, password, fragment
     gcm.legacy_url = "https://me@example.com/"
         text; expected an https address (http on loopback) without user name, password, fragment
+    fcm.url = "http://fcm.googleapis.com"
+        text; expected an https address (http on loopback) without user name, password, fragment
+    fcm.url = "https://fcm.googleapis.com/?a=b"
+        text; expected an address without a query
+    fcm.timeout = "26s"
+        `26s`; expected a duration from "1ms" to "25s", such as "10s"
+    gcm.drop_in_routes = 1
+        `1`; expected `true` or `false`
+    gcm.bridge = "x"
+        text; expected `[[gcm.bridge]]` in the configuration file, once or more
     gcm.timeout = "1m"
         `1m`; expected a duration from "1ms" to "25s", such as "10s"
     compat.always_200 = 1
@@ -604,7 +673,7 @@ const WRONG_APPLICATIONS: &str = r#"
     application_id = "a b", apns_p12 = "x"
         `application_id` in ENTRY is `a b`; expected 1 to 128 letters, digits, `.`, `_`, `-` and `:`
     application_id = "a"
-        ENTRY has no credential; give `apns_p12`, `apns_pem` or `apns_p8`, or one with `_file` or `_env`
+        ENTRY has no credential; give `apns_p12`, `apns_pem`, `apns_p8` or `fcm_service_account`, or one with `_file` or `_env`
     application_id = "a", apns_p12 = "x", apns_pem_env = "X"
         ENTRY has `apns_p12` and `apns_pem`; keep one of them
     application_id = "a", apns_p12 = "x", apns_p12_file = "x"
@@ -623,6 +692,10 @@ const WRONG_APPLICATIONS: &str = r#"
         ENTRY has `apns_key_id` without `apns_p8`; give both or none
     application_id = "a", apns_p12 = "x", apns_team_id = "T"
         ENTRY has `apns_team_id` without `apns_p8`; give both or none
+    application_id = "a", fcm_service_account = "{}", fcm_service_account_env = "X"
+        ENTRY has `fcm_service_account` and `fcm_service_account_env`; keep one of them
+    application_id = "a", fcm_service_account = "{}", apns_p12_pass = "x"
+        ENTRY has `apns_p12_pass` without `apns_p12`; give both or none
     application_id = "a", apns_p12 = ""
         `apns_p12` in ENTRY is empty; expected text that is not empty
     application_id = "a", apns_p12_file = 5

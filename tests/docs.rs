@@ -12,7 +12,9 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("auth", "src/api/auth.rs", "Settings"),
     ("auth.credentials", "src/api/auth.rs", "Credential"),
     ("apns", "src/providers/apns/mod.rs", "Settings"),
+    ("fcm", "src/providers/fcm/mod.rs", "Settings"),
     ("gcm", "src/providers/gcm.rs", "Settings"),
+    ("gcm.bridge", "src/providers/gcm.rs", "Bridge"),
     ("compat", "src/api/mod.rs", "Compat"),
     ("feedback", "src/apps/feedback.rs", "Settings"),
     ("log", "src/telemetry.rs", "Settings"),
@@ -31,6 +33,7 @@ fn example_loads_with_every_setting_switched_on() {
     let ids: Vec<_> = config.applications.iter().map(|app| app.application_id.as_str()).collect();
     assert_eq!(ids, ["shop", "news", "chat"]);
     assert_eq!(config.auth.credentials.len(), 1);
+    assert_eq!(config.gcm.bridge.len(), 2);
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn example_has_every_setting_with_the_words_of_its_field() {
 fn every_scalar_setting_is_an_environment_variable() {
     let scalar = |setting: &Setting| {
         !setting.value.is_empty()
-            && !["applications.", "auth.credentials."]
+            && !["applications.", "auth.credentials.", "gcm.bridge."]
                 .iter()
                 .any(|list| setting.name.starts_with(list))
     };
@@ -133,7 +136,7 @@ fn readme_names_every_parameter() {
         ("src/api/applications.rs", "const KNOWN"),
         ("src/api/apns_message.rs", "const APNS_ONLY"),
         ("src/api/feedback.rs", "const KNOWN"),
-        ("src/api/message.rs", "const GCM_ONLY"),
+        ("src/api/gcm_message.rs", "const GCM_ONLY"),
         ("src/api/message.rs", "const SHARED"),
     ];
     let readme = readme();
@@ -225,6 +228,7 @@ fn settings() -> Vec<Setting> {
         } else if let Some((key, value)) = line.split_once(" = ") {
             // A credential's field is given as text, file or variable.
             let key = match section.as_str() {
+                "gcm.bridge" => key.trim_end_matches("_sha256"),
                 "applications" => key.trim_end_matches("_file").trim_end_matches("_env"),
                 _ => key,
             };

@@ -26,19 +26,16 @@ const PARTS: &[&str] = &[
 ];
 
 /// The parameters of a send that only Apple's service has; those that Google's has too are
-/// `device_token`, `alert`, `title`, `badge`, `sound` and `data`.
+/// `device_token`, `alert`, `title`, `badge`, `sound`, `data`, `at_least_once`,
+/// `content_available`, `mutable_content` and `priority`.
 pub const APNS_ONLY: &[&str] = &[
     "apns_id",
-    "at_least_once",
     "category",
     "collapse_id",
-    "content_available",
     "expiration",
     "identifier",
     "interruption_level",
-    "mutable_content",
     "payload",
-    "priority",
     "push_type",
     "relevance_score",
     "subtitle",
@@ -288,7 +285,8 @@ mod tests {
     #[test]
     fn every_parameter_has_a_bad_value() {
         let parts = PARTS.iter().filter(|name| **name != "data");
-        for name in parts.chain(APNS_ONLY) {
+        let shared = ["at_least_once", "content_available", "mutable_content", "priority"];
+        for name in parts.chain(APNS_ONLY).chain(&shared) {
             assert!(BAD_VALUES.iter().any(|(parameter, ..)| parameter == name), "{name}");
         }
     }

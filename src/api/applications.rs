@@ -26,6 +26,7 @@ const KNOWN: &[&str] = &[
     "apns_pem_pass",
     "apns_team_id",
     "apns_topic",
+    "fcm_service_account",
 ];
 
 /// A certificate that runs out within so many days is worth a warning.
@@ -34,7 +35,8 @@ const SOON_DAYS: i64 = 30;
 #[derive(Serialize)]
 struct Answer<'a> {
     application_id: &'a str,
-    apns: Summary<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apns: Option<Summary<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -77,20 +79,32 @@ async fn run(
         Some(id) => ApplicationId::parse(&id).ok_or_else(invalid_id)?,
         None => ApplicationId::fresh(),
     };
-    let registration = registration(&mut params)?;
+    let apple = has_apple(&params).then(|| registration(&mut params)).transpose()?;
+    let google = params.file("fcm_service_account")?;
     if !api.registry.has_room_for(&id) {
         return Err(full());
     }
-    let apns = api.registrar.read(registration).await.map_err(ApiError::from)?;
-    let answer = summary(&id, &apns, OffsetDateTime::now_utc());
+    let mut providers = Providers::default();
+    if let Some(registration) = apple {
+        let apns = api.registrar.read(registration).await.map_err(ApiError::from)?;
+        providers.apns = Some(apns.into());
+    }
+    if let Some(file) = google {
+        let fcm = api.registrar.read_service_account(file).await.map_err(ApiError::from)?;
+        providers.fcm = Some(fcm.into());
+    }
+    let answer = summary(&id, providers.apns.as_deref(), OffsetDateTime::now_utc());
     let answer = serde_json::to_string(&answer).map_err(|_| ApiError::internal_error())?;
-    let providers = Providers { apns: Some(apns.into()), ..Providers::default() };
     tracing::info!(app.id = id.as_str(), "an application was registered");
     api.registry.register(id, providers).map_err(|_| full())?;
     Ok(HttpResponse::Ok().content_type("application/json").body(answer))
 }
 
-/// One Apple credential, with all that it needs and nothing that belongs to another.
+fn has_apple(params: &Params) -> bool {
+    ["apns_p12", "apns_pem", "apns_p8"].iter().any(|name| params.has(name))
+}
+
+/// At most one Apple credential, with all that it needs and nothing that belongs to another.
 fn check_combination(params: &Params) -> Result<(), ApiError> {
     params.check_excluded("apns_p12", &["apns_pem", "apns_p8", "apns_pem_pass"])?;
     params.check_excluded("apns_pem", &["apns_p8", "apns_p12_pass"])?;
@@ -98,7 +112,9 @@ fn check_combination(params: &Params) -> Result<(), ApiError> {
     for other in ["apns_p12", "apns_pem"] {
         params.check_excluded(other, &["apns_key_id", "apns_team_id"])?;
     }
-    if !["apns_p12", "apns_pem", "apns_p8"].iter().any(|name| params.has(name)) {
+    let is_google_alone = params.has("fcm_service_account")
+        && !KNOWN.iter().any(|name| name.starts_with("apns_") && params.has(name));
+    if !has_apple(params) && !is_google_alone {
         return Err(ApiError::missing_apns_certificate());
     }
     if params.has("apns_p8") && !params.has("apns_key_id") {
@@ -140,8 +156,17 @@ fn credential(params: &mut Params) -> Result<Raw, ApiError> {
     Ok(Raw::P8 { text, key_id, team_id })
 }
 
-fn summary<'a>(id: &'a ApplicationId, apns: &'a Apns, now: OffsetDateTime) -> Answer<'a> {
+fn summary<'a>(id: &'a ApplicationId, apns: Option<&'a Apns>, now: OffsetDateTime) -> Answer<'a> {
     let mut warnings = Vec::new();
+    let apns = apns.map(|apns| apple_summary(apns, now, &mut warnings));
+    Answer { application_id: id.as_str(), apns, warnings }
+}
+
+fn apple_summary<'a>(
+    apns: &'a Apns,
+    now: OffsetDateTime,
+    warnings: &mut Vec<String>,
+) -> Summary<'a> {
     let facts = apns.certificate();
     let days_left = facts.map(|facts| (facts.not_after - now).whole_days());
     if let Some(days) = days_left.filter(|days| *days <= SOON_DAYS) {
@@ -165,13 +190,12 @@ fn summary<'a>(id: &'a ApplicationId, apns: &'a Apns, now: OffsetDateTime) -> An
         }
         Some(_) | None => apns.default_topic().into_iter().collect(),
     };
-    let apns = Summary {
+    Summary {
         topics,
         environment: apns.mode().as_str(),
         not_after: facts.map(|facts| timestamp(facts.not_after.into())),
         days_left,
-    };
-    Answer { application_id: id.as_str(), apns, warnings }
+    }
 }
 
 fn invalid_id() -> ApiError {
@@ -195,6 +219,9 @@ impl From<RegistrationError> for ApiError {
             }
             RegistrationError::Credential(error) => {
                 Self::invalid_file(error.format.parameter(), error.problem)
+            }
+            RegistrationError::ServiceAccount(problem) => {
+                Self::invalid_file("fcm_service_account", problem)
             }
         }
     }

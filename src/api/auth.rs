@@ -178,7 +178,7 @@ fn basic(headers: &HeaderMap) -> Option<Basic> {
 
 /// A page of another site that is open in a browser near the relay can make it call: browsers say
 /// so (Fetch Metadata), and name the page's origin (RFC 6454 §7).
-fn refuse_pages(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) fn refuse_pages(headers: &HeaderMap) -> Result<(), ApiError> {
     let foreign_site =
         headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
     let foreign_origin = headers.get(header::ORIGIN).is_some_and(|origin| {

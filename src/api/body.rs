@@ -56,8 +56,8 @@ pub async fn read(
     refuse_encoding(request.headers())?;
     let kind = kind(request)?;
     let limit_bytes = kind.as_ref().map_or(0, |_| limits.size_bytes);
-    let body = collect(request.headers(), payload, limit_bytes);
-    let body = match timeout(limits.time, body).await.unwrap_or(Err(Unread::Late)) {
+    let limited = Limits { size_bytes: limit_bytes, ..limits };
+    let body = match raw(request.headers(), payload, limited).await {
         Ok(body) => body,
         Err(Unread::Broken) => {
             return Err(ApiError::invalid_request(
@@ -134,10 +134,20 @@ fn kind(request: &HttpRequest) -> Result<Option<Kind>, ApiError> {
 }
 
 /// Why a body is not there.
-enum Unread {
+pub(super) enum Unread {
     Broken,
     Late,
     TooLarge,
+}
+
+/// Reads a body within its limits, whatever it is.
+pub(super) async fn raw(
+    headers: &HeaderMap,
+    payload: web::Payload,
+    limits: Limits,
+) -> Result<Bytes, Unread> {
+    let body = collect(headers, payload, limits.size_bytes);
+    timeout(limits.time, body).await.unwrap_or(Err(Unread::Late))
 }
 
 async fn collect(

@@ -3,34 +3,39 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::apns_message::{APNS_ONLY, apns_draft};
 use super::auth::Caller;
 use super::error::ApiError;
+use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::Params;
-use super::{Api, answer, body, outcome};
+use super::{Api, answer, body, fcm_answer, outcome};
 use crate::apps::Application;
-use crate::providers::gcm::{self, Notification};
-use crate::providers::json::Object;
+use crate::providers::fcm::bridge::Plan;
+use crate::providers::fcm::message::FcmTarget;
+use crate::providers::gcm::{self, KeyHash};
 use crate::providers::{Message, apns};
 
 /// The parameters that both services have.
 const SHARED: &[&str] = &[
     "alert",
     "application_id",
+    "at_least_once",
     "badge",
+    "content_available",
     "data",
     "device_token",
     "gcm_api_key",
+    "mutable_content",
+    "priority",
     "sound",
     "title",
     "type",
 ];
-/// The parameters that only Google's service has.
-const GCM_ONLY: &[&str] = &["registration_ids"];
-/// Most tokens of one call to Google (Google, "Legacy HTTP server protocol": `registration_ids`).
-const MAX_REGISTRATION_IDS: usize = 1_000;
+/// The parameters that say to whom; one of them is needed.
+const TARGETS: &[&str] = &["condition", "device_token", "message", "registration_ids", "to"];
 
 /// A push service, as `type` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,21 +77,28 @@ async fn run(
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
     let mut params = body::read(request, payload, api.body).await?;
-    let (application, message) = prepare(&mut params, &caller, api)?;
-    let service = match &message {
-        Message::Apns(_) => Service::Apns,
-        Message::Gcm(_) => Service::Gcm,
-    };
-    let outcome = api.dispatcher.deliver(&application, Arc::new(message)).await;
-    outcome::respond(outcome, service)
+    match prepare(&mut params, &caller, api)? {
+        Prepared::Fcm { application, plan, credentials_status } => {
+            let outcome = fcm_answer::carry_out(api, &application, plan).await?;
+            outcome.respond(credentials_status)
+        }
+        Prepared::One { application, message, service } => {
+            let outcome = api.dispatcher.deliver(&application, Arc::new(message)).await;
+            outcome::respond(outcome, service)
+        }
+    }
+}
+
+/// A call that has passed every check.
+enum Prepared {
+    /// One message for each row of the answer.
+    Fcm { application: Arc<Application>, plan: Plan, credentials_status: StatusCode },
+    /// One message for all of it.
+    One { application: Arc<Application>, message: Message, service: Service },
 }
 
 /// Every check that a message has to pass before anything is sent, in the contract's order.
-fn prepare(
-    params: &mut Params,
-    caller: &Caller<'_>,
-    api: &Api,
-) -> Result<(Arc<Application>, Message), ApiError> {
+fn prepare(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Prepared, ApiError> {
     let known = [SHARED, APNS_ONLY, GCM_ONLY].concat();
     params.check_names(&known, &api.compat)?;
     let has_id = params.has("application_id");
@@ -97,11 +109,13 @@ fn prepare(
     if let Some(service) = said.or((has_key && !has_id).then_some(Service::Gcm)) {
         check_service(params, service, api)?;
     }
-    params.check_excluded("device_token", &["registration_ids"])?;
+    for (place, target) in TARGETS.iter().enumerate() {
+        params.check_excluded(target, TARGETS.get(place + 1..).unwrap_or_default())?;
+    }
     if !has_id && (!has_key || said == Some(Service::Apns)) {
         return Err(ApiError::missing_identifier());
     }
-    if !params.has("device_token") && !params.has("registration_ids") {
+    if !TARGETS.iter().any(|name| params.has(name)) {
         return Err(ApiError::device_token_required());
     }
     // With both identifiers `type` decides which one counts; the other is looked at no more.
@@ -114,10 +128,9 @@ fn prepare(
     if uses_key {
         caller.must_own_keys()?;
     }
-    let application = if uses_id {
-        api.registry.find(&id).ok_or_else(ApiError::application_not_found)?
-    } else {
-        Arc::clone(&api.bare_keys)
+    let registered = match uses_id {
+        true => Some(api.registry.find(&id).ok_or_else(ApiError::application_not_found)?),
+        false => None,
     };
     if word?.is_some() && said.is_none() {
         return Err(ApiError::invalid("type", "must be apns or gcm"));
@@ -125,13 +138,55 @@ fn prepare(
     if uses_id && uses_key {
         return Err(ApiError::missing_type());
     }
+    match registered {
+        Some(application) => of_application(params, application, said, api),
+        None => {
+            check_service(params, Service::Gcm, api)?;
+            of_key(params, api)
+        }
+    }
+}
+
+/// A message of a registered application.
+fn of_application(
+    params: &mut Params,
+    application: Arc<Application>,
+    said: Option<Service>,
+    api: &Api,
+) -> Result<Prepared, ApiError> {
     let service = service(said, &application)?;
     check_service(params, service, api)?;
-    let message = match service {
-        Service::Apns => Message::Apns(apns_message(params, &application)?),
-        Service::Gcm => Message::Gcm(gcm_message(params)?),
-    };
-    Ok((application, message))
+    match service {
+        Service::Apns => {
+            let message = Message::Apns(apns_message(params, &application)?);
+            Ok(Prepared::One { application, message, service })
+        }
+        Service::Gcm => {
+            let plan = fcm_plan(params, FcmTarget::default())?;
+            let credentials_status = StatusCode::BAD_GATEWAY;
+            Ok(Prepared::Fcm { application, plan, credentials_status })
+        }
+    }
+}
+
+/// A message for the owner of a key: through the service account that it stands for, or to the
+/// legacy endpoint.
+fn of_key(params: &mut Params, api: &Api) -> Result<Prepared, ApiError> {
+    let key = params.secret("gcm_api_key")?.unwrap_or_default();
+    if let Some(bridged) = api.bridge.get(&KeyHash::of(key.expose())) {
+        return Ok(Prepared::Fcm {
+            application: Arc::clone(&bridged.application),
+            plan: fcm_plan(params, bridged.fcm_target)?,
+            credentials_status: StatusCode::FORBIDDEN,
+        });
+    }
+    let draft = legacy_draft(params)?;
+    let message = gcm::Message::new(key, &draft).map_err(|_| ApiError::internal_error())?;
+    Ok(Prepared::One {
+        application: Arc::clone(&api.bare_keys),
+        message: Message::Gcm(message),
+        service: Service::Gcm,
+    })
 }
 
 fn check_service(params: &Params, service: Service, api: &Api) -> Result<(), ApiError> {
@@ -145,7 +200,7 @@ fn check_service(params: &Params, service: Service, api: &Api) -> Result<(), Api
 /// The service that was said, or the one that the application has.
 fn service(said: Option<Service>, application: &Application) -> Result<Service, ApiError> {
     let providers = &application.providers;
-    let service = match (said, providers.apns.is_some(), providers.gcm.is_some()) {
+    let service = match (said, providers.apns.is_some(), providers.fcm.is_some()) {
         (Some(service), _, _) => service,
         (None, true, true) => return Err(ApiError::missing_type()),
         (None, false, true) => Service::Gcm,
@@ -153,7 +208,7 @@ fn service(said: Option<Service>, application: &Application) -> Result<Service, 
     };
     let has = match service {
         Service::Apns => providers.apns.is_some(),
-        Service::Gcm => providers.gcm.is_some(),
+        Service::Gcm => providers.fcm.is_some(),
     };
     if has { Ok(service) } else { Err(ApiError::missing_credentials(service.as_str())) }
 }
@@ -165,24 +220,4 @@ fn apns_message(
     let draft = apns_draft(params)?;
     let topic = application.providers.apns.as_ref().and_then(|apns| apns.default_topic());
     Ok(draft.into_message(topic, SystemTime::now())?)
-}
-
-fn gcm_message(params: &mut Params) -> Result<gcm::Message, ApiError> {
-    let registration_ids = match params.texts("registration_ids", MAX_REGISTRATION_IDS)? {
-        Some(ids) => ids,
-        None => vec![params.text("device_token")?.ok_or_else(ApiError::device_token_required)?],
-    };
-    let notification = Notification {
-        title: params.text("title")?,
-        body: params.text("alert")?,
-        sound: params.text("sound")?,
-        badge: params
-            .integer("badge", 0..=i32::MAX as u64)?
-            .and_then(|number| u32::try_from(number).ok()),
-    };
-    let data = params.object("data")?;
-    let api_key = params.secret("gcm_api_key")?.unwrap_or_default();
-    let data = data.as_ref().map(Object::as_raw);
-    gcm::Message::new(api_key, &registration_ids, data, notification)
-        .map_err(|_| ApiError::internal_error())
 }

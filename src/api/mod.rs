@@ -4,13 +4,17 @@ pub mod apns_message;
 mod applications;
 pub mod auth;
 pub mod body;
+mod drop_in;
 pub mod error;
+mod fcm_answer;
 mod feedback;
+mod gcm_message;
 mod message;
 mod outcome;
 pub mod params;
 pub mod unread;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -34,6 +38,8 @@ use crate::apps::Application;
 use crate::apps::registration::Registrar;
 use crate::apps::registry::Registry;
 use crate::delivery::Dispatcher;
+use crate::providers::fcm::message::FcmTarget;
+use crate::providers::gcm::KeyHash;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken from a caller, in characters.
@@ -65,10 +71,31 @@ pub struct Api {
     pub registrar: Registrar,
     /// Sends.
     pub dispatcher: Dispatcher,
-    /// Stands for everybody who sends with a `gcm_api_key` and no application.
+    /// Stands for everybody who sends with a `gcm_api_key` and no application, unless the key is
+    /// bridged.
     pub bare_keys: Arc<Application>,
+    /// The old keys that stand for service accounts.
+    pub bridge: HashMap<KeyHash, Bridged>,
     /// Set when the process is on its way out: connections are closed after their answer.
     pub draining: AtomicBool,
+}
+
+/// What an old key of Google's stands for.
+#[derive(Debug, Clone)]
+pub struct Bridged {
+    /// The service account, as an application without a name.
+    pub application: Arc<Application>,
+    /// How its devices are addressed.
+    pub fcm_target: FcmTarget,
+}
+
+/// Google's own routes, for programs that were written for them.
+pub fn drop_in_routes(config: &mut web::ServiceConfig) {
+    for path in ["/fcm/send", "/gcm/send"] {
+        let post = web::post().to(drop_in::send);
+        let only_post = web::to(method_not_allowed);
+        config.service(web::resource(path).route(post).default_service(only_post));
+    }
 }
 
 /// The three calls. What else is asked for is answered in the same JSON.

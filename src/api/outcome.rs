@@ -9,6 +9,7 @@ use super::error::{ApiError, Details};
 use super::message::Service;
 use super::timestamp;
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection};
+use crate::providers::legacy::{Report, Row};
 
 /// The documented answer to a message that Apple accepted.
 const OK: &str = r#"{"response":"ok"}"#;
@@ -27,7 +28,7 @@ pub(super) fn respond(outcome: Outcome, service: Service) -> Result<HttpResponse
         }),
         Outcome::Rejected(rejection) => Err(match service {
             Service::Apns => apns_rejection(rejection),
-            Service::Gcm => gcm_rejection(rejection),
+            Service::Gcm => gcm_rejection(rejection, StatusCode::FORBIDDEN),
         }),
     }
 }
@@ -39,6 +40,9 @@ fn accepted(receipt: Receipt) -> HttpResponse {
         Receipt::Apns { apns_id } => {
             response.insert_header(("apns-id", apns_id));
             response.body(OK)
+        }
+        Receipt::Fcm { message_id } => {
+            response.json(Report::new(vec![Row::Accepted { message_id }]))
         }
         Receipt::Gcm { answer, retry_after } => {
             if let Some(wait) = retry_after {
@@ -154,7 +158,8 @@ fn apns_failure(failure: Failure) -> ApiError {
 
 const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
-fn gcm_rejection(rejection: Rejection) -> ApiError {
+/// `credentials_status` depends on whose the credential is: the caller's, or a registered one.
+pub(super) fn gcm_rejection(rejection: Rejection, credentials_status: StatusCode) -> ApiError {
     let details = Details {
         status: rejection.status,
         reason: some(rejection.reason.clone()),
@@ -167,7 +172,7 @@ fn gcm_rejection(rejection: Rejection) -> ApiError {
                 message.push_str(": ");
                 message.push_str(&detail);
             }
-            ApiError::new(StatusCode::FORBIDDEN, "invalid_gcm_credentials", message)
+            ApiError::new(credentials_status, "invalid_gcm_credentials", message)
         }
         Fault::Message | Fault::Token => {
             let message = format!("google refused the message: {}; change it", rejection.reason);
@@ -227,7 +232,7 @@ fn gcm_failure(failure: Failure) -> ApiError {
     }
 }
 
-fn overloaded() -> ApiError {
+pub(super) fn overloaded() -> ApiError {
     ApiError::overloaded("the relay holds as many messages as it may; send it again later")
 }
 
@@ -260,7 +265,7 @@ fn unanswered(what: &str, delivery: Delivery) -> String {
 }
 
 /// Whole seconds, never fewer than asked for.
-fn seconds(wait: Duration) -> u64 {
+pub(super) fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 

@@ -26,11 +26,14 @@ const EMPTY_IS_LEFT_OUT: &[&str] = &[
     "apns_team_id",
     "application_id",
     "collapse_id",
+    "collapse_key",
+    "condition",
     "device_token",
     "fcm_service_account",
     "gcm_api_key",
     "target_content_id",
     "thread_id",
+    "to",
 ];
 
 /// The parameters of one call, as they came. Each is taken out once.

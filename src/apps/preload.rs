@@ -6,8 +6,10 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use crate::providers::apns::credential::{Credential, Raw};
-use crate::providers::apns::{Apns, Context, Mode};
-use crate::providers::file;
+use crate::providers::apns::{self, Apns, Mode};
+use crate::providers::fcm::credential::Origin;
+use crate::providers::fcm::{self, Fcm};
+use crate::providers::{Providers, file};
 use crate::secret::Secret;
 
 /// What a caller is told of a credential that is not where it was said to be. Names of files and
@@ -39,6 +41,8 @@ pub struct Preload {
     pub apns_topic: Option<String>,
     /// `production` (default), `development` or `sandbox`.
     pub apns_mode: Mode,
+    /// A service account of Google's, beside the Apple credential or alone.
+    pub fcm_service_account: Option<Source>,
 }
 
 /// Where the configuration says that a credential is.
@@ -53,11 +57,38 @@ pub enum Source {
 }
 
 impl Preload {
-    /// Reads the files and variables that this entry names, and the credential in them. What
+    /// Reads the files and variables that this entry names, and the credentials in them. What
     /// cannot be used makes an application all the same, whose sends are refused with the reason:
     /// one bad certificate must not keep the others from running.
     #[must_use]
-    pub fn load(&self, context: &Arc<Context>) -> Apns {
+    pub fn load(&self, apns: &Arc<apns::Context>, fcm: &Arc<fcm::Context>) -> Providers {
+        let google = self.fcm_service_account.as_ref();
+        let has_apple = [&self.apns_p12, &self.apns_pem, &self.apns_p8].iter().any(|c| c.is_some());
+        Providers {
+            apns: (has_apple || google.is_none()).then(|| Arc::new(self.apple(apns))),
+            fcm: google.map(|source| Arc::new(self.google(source, fcm))),
+            gcm: None,
+        }
+    }
+
+    fn google(&self, source: &Source, context: &Arc<fcm::Context>) -> Fcm {
+        let contents = source.contents().map_err(|reason| (reason, UNREAD.to_owned()));
+        let read = contents.and_then(|contents| {
+            context.read(&contents, Origin::Operator).map_err(|error| {
+                let reason = error.to_string();
+                (reason.clone(), reason)
+            })
+        });
+        match read {
+            Ok(account) => Fcm::new(context, account),
+            Err((reason, told)) => {
+                self.log_unusable(&reason);
+                Fcm::unusable(context, told)
+            }
+        }
+    }
+
+    fn apple(&self, context: &Arc<apns::Context>) -> Apns {
         let (mode, topic) = (self.apns_mode, self.apns_topic.clone());
         let read = self.raw().map_err(|reason| (reason, UNREAD.to_owned())).and_then(|raw| {
             Credential::read(&raw, OffsetDateTime::now_utc()).map_err(|error| {
@@ -68,15 +99,19 @@ impl Preload {
         match read {
             Ok(credential) => Apns::new(context, credential, mode, topic),
             Err((reason, told)) => {
-                tracing::error!(
-                    app.id = self.application_id,
-                    reason,
-                    "an application of the configuration has no usable credential; its sends are \
-                     refused until it is registered anew"
-                );
+                self.log_unusable(&reason);
                 Apns::unusable(context, mode, topic, told)
             }
         }
+    }
+
+    fn log_unusable(&self, reason: &str) {
+        tracing::error!(
+            app.id = self.application_id,
+            reason,
+            "an application of the configuration has no usable credential; its sends are refused \
+             until it is registered anew"
+        );
     }
 
     fn raw(&self) -> Result<Raw, String> {

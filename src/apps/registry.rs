@@ -56,6 +56,7 @@ impl Registry {
         let application = Application {
             providers: Providers {
                 apns: providers.apns.or(kept.apns),
+                fcm: providers.fcm.or(kept.fcm),
                 gcm: providers.gcm.or(kept.gcm),
             },
             feedback: old.map_or_else(

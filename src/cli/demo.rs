@@ -40,6 +40,7 @@ pub(crate) async fn run(runtime: &Handle) -> Result<(), String> {
     config.apns.production_url = url(&simulator.apns_url())?;
     config.apns.sandbox_url = url(&simulator.apns_url())?;
     config.apns.ca_file = Some(ca_file);
+    config.fcm.url = url(&simulator.http_url())?;
     config.gcm.legacy_url = Some(url(&format!("{}/gcm/send", simulator.http_url()))?);
     telemetry::start(&config.log);
     let server = Server::bind(&config, runtime).map_err(|error| {

@@ -1,4 +1,4 @@
-//! `pushlet simulate`: a fake APNs and GCM, to try the relay against.
+//! `pushlet simulate`: a fake APNs, FCM and GCM, to try the relay against.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     /// Where the fake APNs listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2197")]
     apns: SocketAddr,
-    /// Where the fake GCM and the control routes listen
+    /// Where the fake FCM, GCM and the control routes listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9293")]
     http: SocketAddr,
     /// Where to write the certificate authority that the relay has to trust
@@ -50,6 +50,8 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
          production_url = \"{apns}\"\n\
          sandbox_url = \"{apns}\"\n\
          ca_file = {ca_file:?}\n\
+         [fcm]\n\
+         url = \"{http}\"\n\
          [gcm]\n\
          legacy_url = \"{http}/gcm/send\"\n\
          \n\

@@ -41,6 +41,7 @@ fn application(entry: &mut Table) -> Option<Preload> {
         apns_team_id: entry.take("apns_team_id", text),
         apns_topic: entry.take("apns_topic", text),
         apns_mode: entry.take("apns_mode", word(&modes)).unwrap_or_default(),
+        fcm_service_account: source(entry, FCM),
     };
     application_id.map(|_| application)
 }
@@ -54,15 +55,16 @@ fn check_id(entry: &mut Table) {
 /// What is given decides here, not whether it is right: that is a mistake of its own.
 fn check_credentials(entry: &mut Table) {
     let given = |names: &[&str]| names.iter().any(|name| entry.has(name));
-    let (p12, pem, p8) = (given(&P12), given(&PEM), given(&P8));
+    let (p12, pem, p8, fcm) = (given(&P12), given(&PEM), given(&P8), given(&FCM));
     let mut wrong = Vec::new();
     let kinds = [(p12, "`apns_p12`"), (pem, "`apns_pem`"), (p8, "`apns_p8`")];
     let kinds: Vec<_> =
         kinds.into_iter().filter(|(given, _)| *given).map(|(_, kind)| kind).collect();
     match kinds.len() {
+        0 if fcm => {}
         0 => wrong.push(
-            "has no credential; give `apns_p12`, `apns_pem` or `apns_p8`, or one with `_file` \
-             or `_env`"
+            "has no credential; give `apns_p12`, `apns_pem`, `apns_p8` or \
+             `fcm_service_account`, or one with `_file` or `_env`"
                 .to_owned(),
         ),
         1 => {}
@@ -111,6 +113,8 @@ fn check_one(entry: &mut Table, names: &[&str]) {
     }
 }
 
+const FCM: [&str; 3] =
+    ["fcm_service_account", "fcm_service_account_file", "fcm_service_account_env"];
 const P12: [&str; 3] = ["apns_p12", "apns_p12_file", "apns_p12_env"];
 const P12_PASS: [&str; 2] = ["apns_p12_pass", "apns_p12_pass_env"];
 const PEM: [&str; 3] = ["apns_pem", "apns_pem_file", "apns_pem_env"];

@@ -17,7 +17,7 @@ use crate::api::{Compat, auth};
 use crate::apps::feedback;
 use crate::apps::preload::Preload;
 use crate::config::sources::Sources;
-use crate::providers::{apns, gcm};
+use crate::providers::{apns, fcm, gcm};
 use crate::telemetry;
 
 /// The whole configuration: one field for each section, as the module that uses it declares it.
@@ -29,6 +29,8 @@ pub struct Config {
     pub auth: auth::Settings,
     /// The section `[apns]`.
     pub apns: apns::Settings,
+    /// The section `[fcm]`.
+    pub fcm: fcm::Settings,
     /// The section `[gcm]`.
     pub gcm: gcm::Settings,
     /// The section `[compat]`.
@@ -105,13 +107,14 @@ impl Config {
             mistakes.extend(open_door(&server, &auth));
         }
         let apns = sources.section("apns", sections::apns);
+        let fcm = sources.section("fcm", sections::fcm);
         let gcm = sources.section("gcm", sections::gcm);
         let compat = sources.section("compat", sections::compat);
         let feedback = sources.section("feedback", sections::feedback);
         let log = sources.section("log", sections::log);
         let (applications, mut found) = sources.finish(applications::applications);
         mistakes.append(&mut found);
-        let config = Self { server, auth, apns, gcm, compat, feedback, log, applications };
+        let config = Self { server, auth, apns, fcm, gcm, compat, feedback, log, applications };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+use crate::secret::Secret;
+
 /// One table of the configuration and what was wrong with it so far.
 ///
 /// A key may be given by the file and by the environment: both values are checked, and the last
@@ -23,6 +25,12 @@ pub(super) struct Table {
 pub(super) struct Found {
     value: Value,
     origin: Origin,
+}
+
+/// What [`Table::take_json_or_path`] gives.
+pub(super) enum JsonOrPath {
+    Json(Secret<String>),
+    Path(PathBuf),
 }
 
 enum Origin {
@@ -84,12 +92,26 @@ impl Table {
 
     /// Takes a path out: the file's are relative to its folder, the environment's to ours.
     pub(super) fn take_path(&mut self, key: &'static str) -> Option<PathBuf> {
-        let folder = self.file.parent().unwrap_or(&self.file).to_owned();
-        self.take(key, |found| match (found.text(), &found.origin) {
-            (None | Some(""), _) => Err(found.but("the path of a file")),
-            (Some(text), Origin::File) => Ok(folder.join(text)),
-            (Some(text), Origin::Variable(_)) => Ok(PathBuf::from(text)),
+        let folder = self.folder();
+        self.take(key, |found| found.path(&folder).ok_or_else(|| found.but("the path of a file")))
+    }
+
+    /// Takes JSON text out, or the path of a file that holds it.
+    pub(super) fn take_json_or_path(&mut self, key: &'static str) -> Option<JsonOrPath> {
+        let folder = self.folder();
+        self.take(key, |found| match found.text() {
+            Some(text) if text.trim_start().starts_with('{') => {
+                Ok(JsonOrPath::Json(Secret::new(text.to_owned())))
+            }
+            _ => found
+                .path(&folder)
+                .map(JsonOrPath::Path)
+                .ok_or_else(|| found.but_hidden("the path of a file, or the JSON itself")),
         })
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.file.parent().unwrap_or(&self.file).to_owned()
     }
 
     /// Takes a table out, empty if it is not there.
@@ -210,6 +232,15 @@ impl Found {
             Origin::File => false,
             Origin::Variable(variable) => variable == name,
         }
+    }
+
+    /// The value as a path; those of the file start at its folder.
+    fn path(&self, folder: &Path) -> Option<PathBuf> {
+        let text = self.text().filter(|text| !text.is_empty())?;
+        Some(match &self.origin {
+            Origin::File => folder.join(text),
+            Origin::Variable(_) => PathBuf::from(text),
+        })
     }
 
     /// The value as text.

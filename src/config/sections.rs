@@ -7,9 +7,11 @@ use std::time::Duration;
 use crate::api::{Compat, auth};
 use crate::apps::feedback;
 use crate::config::Server;
-use crate::config::reader::{Found, Table};
+use crate::config::reader::{Found, JsonOrPath, Table};
 use crate::config::values::{self, boolean, duration, integer, word};
-use crate::providers::{apns, gcm};
+use crate::providers::fcm::message::FcmTarget;
+use crate::providers::gcm::{AccountSource, Bridge, KeyHash};
+use crate::providers::{apns, fcm, gcm};
 use crate::telemetry;
 
 pub(super) fn server(table: &mut Table) -> Server {
@@ -89,7 +91,52 @@ pub(super) fn gcm(table: &mut Table) -> gcm::Settings {
     gcm::Settings {
         legacy_url: table.take("legacy_url", values::https_or_loopback).or(default.legacy_url),
         timeout: table.take("timeout", duration(CALL)).unwrap_or(default.timeout),
+        drop_in_routes: table.take("drop_in_routes", boolean).unwrap_or_default(),
+        bridge: bridge(table),
     }
+}
+
+pub(super) fn fcm(table: &mut Table) -> fcm::Settings {
+    let default = fcm::Settings::default();
+    fcm::Settings {
+        url: table.take("url", values::base_url).unwrap_or(default.url),
+        timeout: table.take("timeout", duration(CALL)).unwrap_or(default.timeout),
+    }
+}
+
+/// The list `[[gcm.bridge]]`, as far as it is right.
+fn bridge(table: &mut Table) -> Vec<Bridge> {
+    let mut bridge = Vec::<Bridge>::new();
+    for mut entry in table.entries("bridge") {
+        if let Some(one) = bridge_entry(&mut entry) {
+            if bridge.iter().any(|known| known.api_key == one.api_key) {
+                entry.wrong("has the key of an entry before it; give each its own");
+            }
+            bridge.push(one);
+        }
+        table.append(entry.finish());
+    }
+    bridge
+}
+
+fn bridge_entry(entry: &mut Table) -> Option<Bridge> {
+    match (entry.has("api_key"), entry.has("api_key_sha256")) {
+        (true, true) => entry.wrong("has `api_key` and `api_key_sha256`; keep one of them"),
+        (false, false) => entry.wrong("has no `api_key` and no `api_key_sha256`; give one of them"),
+        (true, false) | (false, true) => {}
+    }
+    if !entry.has("service_account") {
+        entry.wrong("has no `service_account`; give the path of one, or the JSON itself");
+    }
+    let targets = [("token", FcmTarget::Token), ("fid", FcmTarget::Fid), ("auto", FcmTarget::Auto)];
+    let key = entry.take("api_key", values::secret).map(|key| KeyHash::of(key.expose()));
+    let hash = entry.take("api_key_sha256", values::sha256).map(KeyHash);
+    let service_account = entry.take_json_or_path("service_account").map(|found| match found {
+        JsonOrPath::Json(text) => AccountSource::Text(text),
+        JsonOrPath::Path(path) => AccountSource::File(path),
+    });
+    let fcm_target = entry.take("fcm_target", word(&targets)).unwrap_or_default();
+    Some(Bridge { api_key: key.or(hash)?, service_account: service_account?, fcm_target })
 }
 
 pub(super) fn compat(table: &mut Table) -> Compat {

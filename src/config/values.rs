@@ -80,6 +80,30 @@ pub(super) fn https_or_loopback(found: &Found) -> Read<Url> {
         .ok_or_else(|| found.but_hidden(expected))
 }
 
+/// The address that paths are appended to: as [`https_or_loopback`], without a query.
+pub(super) fn base_url(found: &Found) -> Read<Url> {
+    let url = https_or_loopback(found)?;
+    match url.query() {
+        None => Ok(url),
+        Some(_) => Err(found.but_hidden("an address without a query")),
+    }
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn sha256(found: &Found) -> Read<[u8; 32]> {
+    let hash = || {
+        let text = found.text().filter(|text| text.len() == 64)?;
+        let mut hash = [0; 32];
+        for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).ok()?;
+            let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            *byte = u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+        }
+        Some(hash)
+    };
+    hash().ok_or_else(|| found.but_hidden("64 hexadecimal digits"))
+}
+
 /// One of a few words; the first column is what is written.
 pub(super) fn word<T: Copy>(words: &[(&str, T)]) -> impl Fn(&Found) -> Read<T> {
     move |found| {

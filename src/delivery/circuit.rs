@@ -155,11 +155,12 @@ fn is_refused(rejection: &Rejection) -> bool {
         && !matches!(rejection.reason.as_str(), "BadTopic" | "MissingTopic" | "TopicDisallowed")
 }
 
-/// Only Apple's side has circuits: a key of Google's comes with its call, and is good or bad with it.
+/// Only Apple's side has circuits: a key of Google's comes with its call, and is good or bad with
+/// it; the access tokens of FCM remember a refused account themselves.
 fn credential<'a>(app: &'a Application, message: &Message) -> Option<&'a Arc<Apns>> {
     match message {
         Message::Apns(_) => app.providers.apns.as_ref(),
-        Message::Gcm(_) => None,
+        Message::Fcm(_) | Message::Gcm(_) => None,
     }
 }
 

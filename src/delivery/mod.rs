@@ -7,6 +7,7 @@ mod retry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep_until};
 
 use self::admission::Admission;
@@ -16,6 +17,9 @@ use crate::apps::Application;
 use crate::apps::feedback::DeadToken;
 use crate::outcome::{Cause, Delivery, Failure, Outcome, Receipt, Rejection, Retry};
 use crate::providers::Message;
+
+/// How many messages of one call are in flight at the same time.
+const FAN_OUT: usize = 100;
 
 /// How many sends are let in.
 #[derive(Debug, Clone)]
@@ -51,7 +55,33 @@ impl Dispatcher {
             return outcome;
         }
         let Some(_permit) = self.admission.admit(&app.in_flight) else { return busy() };
+        self.conclude(app, message, Instant::now()).await
+    }
+
+    /// Sends the messages of one call, a bounded number of them at a time: each as
+    /// [`Self::deliver`] does, with one deadline for all. The outcomes stand in the order of the
+    /// messages, whatever the order of the answers. `None`: there is no room for the call, and
+    /// nothing was sent.
+    ///
+    /// # Cancel safety
+    /// As that of [`Self::deliver`]; messages whose turn had not come are not sent.
+    pub async fn deliver_each(
+        &self,
+        app: &Arc<Application>,
+        messages: Vec<Message>,
+    ) -> Option<Vec<Outcome>> {
+        let _permit = self.admission.admit(&app.in_flight)?;
         let start = Instant::now();
+        let sends = messages.into_iter().map(|one| self.conclude(app, Arc::new(one), start));
+        Some(stream::iter(sends).buffered(FAN_OUT).collect().await)
+    }
+
+    async fn conclude(
+        &self,
+        app: &Arc<Application>,
+        message: Arc<Message>,
+        start: Instant,
+    ) -> Outcome {
         let outcome = self.attempts(app, &message, start).await;
         self.circuits.learn(app, &message, &outcome);
         if matches!(outcome, Outcome::Accepted(_)) {
@@ -105,20 +135,27 @@ fn busy() -> Outcome {
 fn at_least_once(message: &Message) -> bool {
     match message {
         Message::Apns(message) => message.at_least_once,
-        Message::Gcm(_) => false,
+        Message::Fcm(message) => message.at_least_once,
+        Message::Gcm(message) => message.at_least_once,
     }
 }
 
 /// Keeps the list of dead tokens true.
 fn record(app: &Application, message: &Message, outcome: &Outcome) {
-    let Message::Apns(message) = message else { return };
-    let token = &message.device_token;
+    let (token, given) = match message {
+        Message::Apns(message) => (message.device_token.as_hex(), message.device_token.as_given()),
+        Message::Fcm(message) => match message.token() {
+            Some(token) => (token, token),
+            None => return,
+        },
+        Message::Gcm(_) => return,
+    };
     match outcome {
-        Outcome::Accepted(_) => app.feedback.remove(token.as_hex()),
+        Outcome::Accepted(_) => app.feedback.remove(token),
         Outcome::Rejected(Rejection { gone_since: Some(since), .. }) => {
             app.feedback.add(DeadToken {
-                token: token.as_hex().to_owned(),
-                given: token.as_given().to_owned(),
+                token: token.to_owned(),
+                given: given.to_owned(),
                 since: *since,
             });
         }
@@ -134,8 +171,21 @@ fn log(app: &Application, message: &Message, outcome: &Outcome, start: Instant) 
         Outcome::Accepted(Receipt::Apns { apns_id }) => {
             tracing::debug!(app.id = app_id, token, apns.id = apns_id, duration_ms, "accepted");
         }
+        Outcome::Accepted(Receipt::Fcm { message_id }) => {
+            tracing::debug!(app.id = app_id, token, fcm.id = message_id, duration_ms, "accepted");
+        }
         Outcome::Accepted(Receipt::Gcm { .. }) => {
             tracing::debug!(app.id = app_id, duration_ms, "answered by the gcm endpoint");
+        }
+        Outcome::Failed(Failure { cause: Cause::Nonsense { status, reason }, .. }) => {
+            tracing::error!(
+                app.id = app_id,
+                token,
+                status,
+                reason,
+                duration_ms,
+                "what answered speaks another protocol; check the addresses in the configuration"
+            );
         }
         Outcome::Failed(failure) => {
             let (cause, delivery) = (&failure.cause, &failure.delivery);
@@ -159,8 +209,8 @@ fn log(app: &Application, message: &Message, outcome: &Outcome, start: Instant) 
             );
         }
         Outcome::Rejected(rejection) => {
-            let reason = rejection.reason.as_str();
-            tracing::debug!(app.id = app_id, token, reason, duration_ms, "rejected");
+            let (reason, detail) = (rejection.reason.as_str(), rejection.detail.as_deref());
+            tracing::debug!(app.id = app_id, token, reason, detail, duration_ms, "rejected");
         }
     }
 }
@@ -175,12 +225,13 @@ fn log_late(app: &Application, message: &Message, outcome: &Outcome) {
     );
 }
 
+/// The first eight characters.
 fn short_token(message: &Message) -> Option<&str> {
-    match message {
-        Message::Apns(message) => {
-            let token = message.device_token.as_hex();
-            Some(token.get(..8).unwrap_or(token))
-        }
-        Message::Gcm(_) => None,
-    }
+    let token = match message {
+        Message::Apns(message) => message.device_token.as_hex(),
+        Message::Fcm(message) => message.token()?,
+        Message::Gcm(_) => return None,
+    };
+    let end = token.char_indices().nth(8).map_or(token.len(), |(end, _)| end);
+    token.get(..end)
 }

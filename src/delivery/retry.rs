@@ -21,11 +21,12 @@ pub(super) struct Retries {
     not_processed: usize,
     unreachable: usize,
     repeated: bool,
+    renewed: bool,
 }
 
 impl Retries {
     pub(super) fn new(at_least_once: bool) -> Self {
-        Self { at_least_once, not_processed: 0, unreachable: 0, repeated: false }
+        Self { at_least_once, not_processed: 0, unreachable: 0, repeated: false, renewed: false }
     }
 
     /// How long to wait before the next try; `None` when this failure is the end. The caller's
@@ -38,6 +39,12 @@ impl Retries {
                 let place = self.not_processed.min(NOT_PROCESSED.len() - 1);
                 self.not_processed += 1;
                 Duration::from_millis(*NOT_PROCESSED.get(place)?)
+            }
+            Retry::Renewed => {
+                if std::mem::replace(&mut self.renewed, true) {
+                    return None;
+                }
+                Duration::ZERO
             }
             Retry::Seldom => {
                 let millis = *UNREACHABLE.get(self.unreachable)?;
@@ -109,6 +116,16 @@ mod tests {
         let mut retries = Retries::new(true);
         assert!(retries.pause(&unanswered, &Repeats::default()).is_some());
         assert_eq!(retries.pause(&unanswered, &Repeats::default()), None);
+    }
+
+    #[test]
+    fn a_fresh_token_is_tried_once_beside_the_other_tries() {
+        let mut retries = Retries::new(false);
+        let renewed = failure(Retry::Renewed, None);
+
+        assert_eq!(retries.pause(&renewed, &Repeats::default()), Some(Duration::ZERO));
+        assert!(retries.pause(&failure(Retry::Once, None), &Repeats::default()).is_some());
+        assert_eq!(retries.pause(&renewed, &Repeats::default()), None);
     }
 
     #[test]

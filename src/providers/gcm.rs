@@ -1,5 +1,7 @@
 //! Google Cloud Messaging as it was: the legacy HTTP call, forwarded.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -12,24 +14,94 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use url::Url;
 
-use super::retry_after;
+use super::fcm::message::FcmTarget;
+use super::json::Object;
+use super::legacy::{Draft, Priority, Report, Row, Target};
+use super::{retry_after, web};
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
 use crate::secret::Secret;
 
 /// The section `[gcm]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the documented GCM call is forwarded to: an endpoint that speaks Google's legacy
-    /// protocol. `https`, or `http` on loopback. Left out, such a call is refused: Google switched
-    /// its own off in 2024.
+    /// Where the documented GCM call is forwarded to when its key is not in `[[gcm.bridge]]`: an
+    /// endpoint that speaks Google's legacy protocol. `https`, or `http` on loopback. Left out,
+    /// such a call is refused: Google switched its own off in 2024.
     pub legacy_url: Option<Url>,
     /// How long a call waits for that endpoint; at most 25 s.
     pub timeout: Duration,
+    /// Serve `POST /fcm/send` and `POST /gcm/send` as Google did, for libraries whose URL can be
+    /// set. They take the keys of `[[gcm.bridge]]` instead of a user name and password.
+    pub drop_in_routes: bool,
+    /// Old keys and what they stand for today: a message with such a `gcm_api_key` goes through
+    /// FCM HTTP v1. An account that can't be read is logged, and the rest runs.
+    pub bridge: Vec<Bridge>,
+}
+
+/// One entry of `[[gcm.bridge]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// The key that callers go on using; any text will do. Or `api_key_sha256`, the SHA-256 of it
+    /// in hexadecimal; only that is kept in memory.
+    pub api_key: KeyHash,
+    /// The service account that Google gives for the project: a path, or the JSON itself. A
+    /// relative path starts at the folder of this file.
+    pub service_account: AccountSource,
+    /// How devices are addressed: `token` (default), `fid`, or `auto`, by what a token looks like.
+    pub fcm_target: FcmTarget,
+}
+
+/// The SHA-256 of an old key.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KeyHash(pub [u8; 32]);
+
+impl KeyHash {
+    /// The hash of a key.
+    #[must_use]
+    pub fn of(api_key: &str) -> Self {
+        Self(openssl::sha::sha256(api_key.as_bytes()))
+    }
+}
+
+/// Enough to tell two of them apart.
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second, ..] = self.0;
+        write!(formatter, "KeyHash({first:02x}{second:02x}…)")
+    }
+}
+
+/// Where a service account is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountSource {
+    /// In this file.
+    File(PathBuf),
+    /// In the configuration itself.
+    Text(Secret<String>),
+}
+
+impl AccountSource {
+    /// The JSON of it.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn contents(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::File(path) => std::fs::read(path)
+                .map_err(|error| format!("{} could not be read: {error}", path.display())),
+            Self::Text(text) => Ok(text.expose().clone().into_bytes()),
+        }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { legacy_url: None, timeout: Duration::from_secs(10) }
+        Self {
+            legacy_url: None,
+            timeout: Duration::from_secs(10),
+            drop_in_routes: false,
+            bridge: Vec::new(),
+        }
     }
 }
 
@@ -40,51 +112,81 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct Message {
     api_key: Secret<String>,
-    /// How many tokens it is for, and so how many rows its answer has.
-    recipients: usize,
+    shape: Shape,
     body: Bytes,
+    /// Send it again when its answer was lost, though people may be notified twice.
+    pub at_least_once: bool,
 }
 
-/// What of a notification the phone shows by itself; each member only if it was given.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Notification {
-    /// The first line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// The text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    /// The name of a sound of the app.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sound: Option<String>,
-    /// The number on the icon.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub badge: Option<u32>,
+/// What a good answer looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// One row for each of so many tokens.
+    Rows(usize),
+    /// One row, or what a topic, a condition or a device group gets.
+    Single,
 }
 
 #[derive(Serialize)]
 struct Body<'a> {
-    registration_ids: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_ids: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collapse_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<Priority>,
+    #[serde(skip_serializing_if = "is_false")]
+    content_available: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    mutable_content: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_to_live: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restricted_package_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_false")]
+    dry_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    notification: Option<&'a Notification>,
+    notification: Option<&'a RawValue>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Message {
-    /// A message for these tokens. `data` keeps its bytes.
+    /// A message in the words that it was given in; `data` and `notification` keep their bytes.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub fn new(
-        api_key: Secret<String>,
-        registration_ids: &[String],
-        data: Option<&RawValue>,
-        notification: Notification,
-    ) -> Result<Self, serde_json::Error> {
-        let notification = (notification != Notification::default()).then_some(&notification);
-        let body = serde_json::to_vec(&Body { registration_ids, data, notification })?;
-        Ok(Self { api_key, recipients: registration_ids.len(), body: body.into() })
+    pub fn new(api_key: Secret<String>, draft: &Draft) -> Result<Self, serde_json::Error> {
+        let (registration_ids, to, condition) = match &draft.target {
+            Target::Condition(condition) => (None, None, Some(condition.as_str())),
+            Target::RegistrationIds(tokens) => (Some(tokens.as_slice()), None, None),
+            Target::To(to) => (None, Some(to.as_str()), None),
+        };
+        let body = serde_json::to_vec(&Body {
+            registration_ids,
+            to,
+            condition,
+            collapse_key: draft.collapse_key.as_deref(),
+            priority: draft.priority,
+            content_available: draft.content_available,
+            mutable_content: draft.mutable_content,
+            time_to_live: draft.time_to_live_secs,
+            restricted_package_name: draft.restricted_package_name.as_deref(),
+            dry_run: draft.dry_run,
+            data: draft.data.as_ref().map(Object::as_raw),
+            notification: draft.notification.as_ref().map(Object::as_raw),
+        })?;
+        let shape = registration_ids.map_or(Shape::Single, |tokens| Shape::Rows(tokens.len()));
+        Ok(Self { api_key, shape, body: body.into(), at_least_once: draft.at_least_once })
     }
 }
 
@@ -92,7 +194,8 @@ impl Message {
 #[derive(Debug)]
 pub struct Gcm {
     client: reqwest::Client,
-    settings: Settings,
+    legacy_url: Option<Url>,
+    timeout: Duration,
     runtime: Handle,
 }
 
@@ -110,31 +213,48 @@ struct Multicast {
     results: Vec<IgnoredAny>,
 }
 
+/// The answer to a message for a topic or a condition.
+#[derive(Deserialize)]
+struct TopicAnswer {
+    message_id: Option<serde_json::Number>,
+    error: Option<String>,
+}
+
+/// The answer to a message for a device group; tokens that failed may follow.
+#[derive(Deserialize)]
+struct GroupAnswer {
+    #[serde(rename = "success")]
+    _success: u64,
+    #[serde(rename = "failure")]
+    _failure: u64,
+}
+
 impl Gcm {
     /// Makes no connection. `runtime` is where requests run, since a handler's own runtime may be
     /// busy with other calls.
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    pub fn new(settings: Settings, runtime: Handle) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .user_agent(concat!("pushlet/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { client, settings, runtime })
+    pub fn new(settings: &Settings, runtime: Handle) -> Result<Self, reqwest::Error> {
+        let (legacy_url, timeout) = (settings.legacy_url.clone(), settings.timeout);
+        Ok(Self { client: web::client().build()?, legacy_url, timeout, runtime })
     }
 
     /// How long a call may take in all.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        self.settings.timeout
+        self.timeout
+    }
+
+    /// Whether there is an endpoint at all.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.legacy_url.is_some()
     }
 
     /// Sends a message once.
     pub async fn send(&self, message: &Message, deadline: Instant) -> Outcome {
-        let Some(url) = self.settings.legacy_url.clone() else { return switched_off() };
+        let Some(url) = self.legacy_url.clone() else { return switched_off() };
         let Ok(mut key) = HeaderValue::try_from(format!("key={}", message.api_key.expose())) else {
             return key_refused(None, Some("the key has characters that no key has".to_owned()));
         };
@@ -146,36 +266,32 @@ impl Gcm {
             .header(CONTENT_TYPE, "application/json")
             .timeout(deadline.saturating_duration_since(Instant::now()))
             .body(message.body.clone());
-        let recipients = message.recipients;
+        let shape = message.shape;
         let exchange = self.runtime.spawn(async move {
             match request.send().await {
-                Ok(response) => answered(response, recipients).await,
-                Err(error) => unanswered(&error),
+                Ok(response) => answered(response, shape, deadline).await,
+                Err(error) => web::unanswered(&error, deadline),
             }
         });
         // The task ends with its runtime, or by a bug: what became of the message is not known.
-        exchange.await.unwrap_or_else(|_| lost("the exchange was ended".to_owned()))
+        exchange.await.unwrap_or_else(|_| web::lost("the exchange was ended".to_owned()))
     }
 }
 
-async fn answered(mut response: reqwest::Response, recipients: usize) -> Outcome {
+async fn answered(mut response: reqwest::Response, shape: Shape, deadline: Instant) -> Outcome {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), SystemTime::now());
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
-                body.extend_from_slice(&chunk);
-            }
-            Ok(Some(_)) => return nonsense(status, "its answer is too long"),
-            Ok(None) => break,
-            // The status says it all but for a 200, whose rows are what counts.
-            Err(error) if status == 200 => return unanswered(&error),
-            Err(_) => break,
+    let body = match web::body(&mut response, MAX_ANSWER_BYTES).await {
+        Ok(body) => body,
+        Err(web::Unread::TooLong) => return nonsense(status, "its answer is too long"),
+        // The status says it all but for a 200, whose rows are what counts.
+        Err(web::Unread::Broken(error)) if status == 200 => {
+            return web::unanswered(&error, deadline);
         }
-    }
+        Err(web::Unread::Broken(_)) => Vec::new(),
+    };
     match status {
-        200 => accepted(&body, recipients, retry_after),
+        200 => accepted(&body, shape, retry_after),
         400 => rejected(Fault::Message, status, first_line(&body)),
         401 | 403 => key_refused(Some(status), None),
         429 => {
@@ -190,24 +306,46 @@ async fn answered(mut response: reqwest::Response, recipients: usize) -> Outcome
     }
 }
 
-fn accepted(body: &[u8], recipients: usize, retry_after: Option<Duration>) -> Outcome {
-    match serde_json::from_slice::<Multicast>(body) {
-        Ok(answer) if answer.results.len() == recipients => {}
+fn accepted(body: &[u8], shape: Shape, retry_after: Option<Duration>) -> Outcome {
+    let verbatim = || {
+        let answer = serde_json::from_slice::<Box<RawValue>>(body).ok()?;
+        Some(answer.get().trim().to_owned())
+    };
+    let expected = match shape {
+        Shape::Rows(rows) => rows,
+        Shape::Single => 1,
+    };
+    let answer = match serde_json::from_slice::<Multicast>(body) {
+        Ok(answer) if answer.results.len() == expected => verbatim(),
         Ok(_) => return nonsense(200, "its answer has not one result for each token"),
-        Err(_) => return nonsense(200, "its answer is not the documented JSON"),
-    }
-    match serde_json::from_slice::<Box<RawValue>>(body) {
-        Ok(answer) => {
-            let answer = answer.get().trim().to_owned();
-            Outcome::Accepted(Receipt::Gcm { answer, retry_after })
-        }
-        Err(_) => nonsense(200, "its answer is not the documented JSON"),
+        Err(_) if shape == Shape::Single => single(body)
+            .or_else(|| serde_json::from_slice::<GroupAnswer>(body).ok().and_then(|_| verbatim())),
+        Err(_) => None,
+    };
+    match answer {
+        Some(answer) => Outcome::Accepted(Receipt::Gcm { answer, retry_after }),
+        None => nonsense(200, "its answer is not the documented JSON"),
     }
 }
 
+/// The answer to a topic, in the shape that the other answers have.
+fn single(body: &[u8]) -> Option<String> {
+    let row = match serde_json::from_slice::<TopicAnswer>(body).ok()? {
+        TopicAnswer { message_id: Some(id), error: None } => {
+            Row::Accepted { message_id: id.to_string() }
+        }
+        TopicAnswer { message_id: None, error: Some(error) } => {
+            Row::Failed { error: error.into(), delivery: None }
+        }
+        TopicAnswer { .. } => return None,
+    };
+    serde_json::to_string(&Report::new(vec![row])).ok()
+}
+
 fn switched_off() -> Outcome {
-    let detail = "google switched this api off in 2024 and was not asked; set gcm.legacy_url to an \
-                  endpoint that still speaks it";
+    let detail = "google switched this api off in 2024 and was not asked; give the key a service \
+                  account in [[gcm.bridge]], or set gcm.legacy_url to an endpoint that still \
+                  speaks it";
     key_refused(None, Some(detail.to_owned()))
 }
 
@@ -242,42 +380,6 @@ fn nonsense(status: u16, what: &str) -> Outcome {
     let cause = Cause::Nonsense { status, reason: what.to_owned() };
     let delivery = if status == 200 { Delivery::Unknown } else { Delivery::NotSent };
     Outcome::Failed(Failure { cause, delivery, retry: Retry::Never, retry_after: None, id: None })
-}
-
-fn lost(detail: String) -> Outcome {
-    let cause = Cause::Unanswered { detail };
-    let (delivery, retry) = (Delivery::Unknown, Retry::IfAtLeastOnce);
-    Outcome::Failed(Failure { cause, delivery, retry, retry_after: None, id: None })
-}
-
-/// No answer came. What `reqwest` calls a failure to connect came before the request was written.
-fn unanswered(error: &reqwest::Error) -> Outcome {
-    let detail = sentence(error);
-    if error.is_timeout() {
-        let delivery = if error.is_connect() { Delivery::NotSent } else { Delivery::Unknown };
-        let cause = Cause::Deadline;
-        let retry = Retry::Never;
-        return Outcome::Failed(Failure { cause, delivery, retry, retry_after: None, id: None });
-    }
-    if error.is_connect() {
-        let cause = Cause::Unreachable { detail };
-        let (delivery, retry) = (Delivery::NotSent, Retry::Seldom);
-        return Outcome::Failed(Failure { cause, delivery, retry, retry_after: None, id: None });
-    }
-    lost(detail)
-}
-
-/// The causes of an error, without the URL: it may hold what is nobody's business.
-fn sentence(error: &reqwest::Error) -> String {
-    let mut sentence =
-        if error.is_connect() { "connecting failed" } else { "the exchange broke" }.to_owned();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        sentence.push_str(": ");
-        sentence.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    sentence
 }
 
 /// Google's word for a request that it does not understand is a line of plain text.

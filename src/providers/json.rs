@@ -268,8 +268,24 @@ impl Writer {
     }
 }
 
+/// The same JSON without the white space between its parts; strings keep theirs.
+pub fn compact(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let keep = |character: &char| {
+        if in_string {
+            in_string = escaped || *character != '"';
+            escaped = !escaped && *character == '\\';
+            return true;
+        }
+        in_string = *character == '"';
+        !character.is_ascii_whitespace()
+    };
+    json.chars().filter(keep).collect()
+}
+
+/// Text as JSON spells it, with its quotes.
 #[expect(clippy::expect_used, reason = "every text has a spelling in JSON")]
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("text is written as JSON")
 }
 
@@ -365,6 +381,13 @@ mod tests {
             assert_eq!(refused(&format!("{{\"a\":\"{text}\"}}")), lone, "{text}");
             assert_eq!(refused(&format!("{{\"{text}\":1}}")), lone, "{text} as a name");
         }
+    }
+
+    #[test]
+    fn compact_json_loses_white_space_between_its_parts_alone() {
+        let text = "{ \"a b\" :\t[ 1.0 , \"\\\" x \\\\\" , \"\" ] ,\r\n\"c\" : null }";
+
+        assert_eq!(compact(text), r#"{"a b":[1.0,"\" x \\",""],"c":null}"#);
     }
 
     #[test]

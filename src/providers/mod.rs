@@ -2,9 +2,12 @@
 //! here.
 
 pub mod apns;
+pub mod fcm;
 pub mod file;
 pub mod gcm;
 pub mod json;
+pub mod legacy;
+mod web;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,6 +17,7 @@ use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
 use self::apns::{Apns, Attempt};
+use self::fcm::Fcm;
 use self::gcm::Gcm;
 use crate::outcome::Outcome;
 use crate::transport::ConnectionId;
@@ -26,6 +30,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 pub enum Message {
     /// For Apple.
     Apns(apns::message::Message),
+    /// For Google.
+    Fcm(fcm::message::Message),
     /// For an endpoint that speaks Google's legacy protocol.
     Gcm(gcm::Message),
 }
@@ -36,6 +42,8 @@ pub enum Message {
 pub struct Providers {
     /// Apple.
     pub apns: Option<Arc<Apns>>,
+    /// Google.
+    pub fcm: Option<Arc<Fcm>>,
     /// Google's legacy protocol.
     pub gcm: Option<Arc<Gcm>>,
 }
@@ -61,6 +69,11 @@ impl Providers {
                 let apns = self.apns.as_ref().ok_or(NotRegistered)?;
                 Ok(apns.send(message, deadline, avoid, on_late).await)
             }
+            Message::Fcm(message) => {
+                let fcm = self.fcm.as_ref().ok_or(NotRegistered)?;
+                let outcome = fcm.send(message, deadline, on_late).await;
+                Ok(Attempt { outcome, avoid: None })
+            }
             Message::Gcm(message) => {
                 let gcm = self.gcm.as_ref().ok_or(NotRegistered)?;
                 let outcome = gcm.send(message, deadline).await;
@@ -74,6 +87,7 @@ impl Providers {
     pub fn timeout(&self, message: &Message) -> Duration {
         let timeout = match message {
             Message::Apns(_) => self.apns.as_ref().map(|apns| apns.timeout()),
+            Message::Fcm(_) => self.fcm.as_ref().map(|fcm| fcm.timeout()),
             Message::Gcm(_) => self.gcm.as_ref().map(|gcm| gcm.timeout()),
         };
         timeout.unwrap_or_default()

@@ -153,8 +153,8 @@ async fn without_an_endpoint_the_sentence_says_what_to_configure() {
     let answer = bench.send(&[KEY, PHONE]).await;
 
     let message = "the provided credentials were rejected by google servers: google switched this \
-                   api off in 2024 and was not asked; set gcm.legacy_url to an endpoint that still \
-                   speaks it";
+                   api off in 2024 and was not asked; give the key a service account in \
+                   [[gcm.bridge]], or set gcm.legacy_url to an endpoint that still speaks it";
     assert_eq!(answer.told(), refusal(403, "invalid_gcm_credentials", message));
     bench.stop().await;
 }

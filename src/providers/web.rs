@@ -1,0 +1,100 @@
+//! What the services behind `reqwest` share: the client, bounded answers, and what it means that
+//! none came.
+
+use std::error::Error as _;
+
+use tokio::time::Instant;
+
+use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
+
+/// A client that follows nobody anywhere and repeats nothing: the one retry loop is in `delivery`.
+pub(super) fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .user_agent(concat!("pushlet/", env!("CARGO_PKG_VERSION")))
+}
+
+/// Why an answer could not be read to its end.
+pub(super) enum Unread {
+    /// The connection ended, or the time was over.
+    Broken(reqwest::Error),
+    /// It is longer than was allowed.
+    TooLong,
+}
+
+/// Reads a body of at most `max_bytes`, whatever its length is said to be.
+pub(super) async fn body(
+    response: &mut reqwest::Response,
+    max_bytes: usize,
+) -> Result<Vec<u8>, Unread> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Unread::Broken)? {
+        if chunk.len() > max_bytes.saturating_sub(body.len()) {
+            return Err(Unread::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// No answer came. What `reqwest` calls a failure to connect came before the request was written.
+pub(super) fn unanswered(error: &reqwest::Error, deadline: Instant) -> Outcome {
+    let detail = sentence(error);
+    let is_late = error.is_timeout() && (!error.is_connect() || Instant::now() >= deadline);
+    let (cause, delivery, retry) = if is_late {
+        let delivery = if error.is_connect() { Delivery::NotSent } else { Delivery::Unknown };
+        (Cause::Deadline, delivery, Retry::Never)
+    } else if error.is_connect() {
+        (Cause::Unreachable { detail }, Delivery::NotSent, Retry::Seldom)
+    } else if was_not_processed(error) {
+        (Cause::Unreachable { detail }, Delivery::NotSent, Retry::Freely)
+    } else {
+        return lost(detail);
+    };
+    Outcome::Failed(Failure { cause, delivery, retry, retry_after: None, id: None })
+}
+
+/// The message may have been written, and nobody will answer it any more.
+pub(super) fn lost(detail: String) -> Outcome {
+    let cause = Cause::Unanswered { detail };
+    let (delivery, retry) = (Delivery::Unknown, Retry::IfAtLeastOnce);
+    Outcome::Failed(Failure { cause, delivery, retry, retry_after: None, id: None })
+}
+
+/// The deadline passed before anything was written.
+pub(super) fn too_late() -> Outcome {
+    let (cause, delivery) = (Cause::Deadline, Delivery::NotSent);
+    Outcome::Failed(Failure { cause, delivery, retry: Retry::Never, retry_after: None, id: None })
+}
+
+/// The causes of an error, without the URL: it may hold what is nobody's business.
+pub(super) fn sentence(error: &reqwest::Error) -> String {
+    let mut sentence =
+        if error.is_connect() { "connecting failed" } else { "the exchange broke" }.to_owned();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        sentence.push_str(": ");
+        sentence.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    sentence
+}
+
+/// The peer said that it did not process the stream: a GOAWAY below it, or `REFUSED_STREAM`
+/// (RFC 9113 §6.8, §8.7).
+fn was_not_processed(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(h2) = inner.downcast_ref::<h2::Error>() {
+            let reason = h2.reason();
+            let left = h2.is_go_away() && reason == Some(h2::Reason::NO_ERROR);
+            let refused = h2.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM);
+            return h2.is_remote() && (left || refused);
+        }
+        cause = inner.source();
+    }
+    false
+}
