@@ -1,4 +1,5 @@
 //! The push services.
 
 mod apns;
+mod fcm;
 mod gcm;

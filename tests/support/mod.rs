@@ -3,6 +3,7 @@
 pub mod chaos_proxy;
 pub mod credentials;
 pub mod der;
+pub mod google;
 pub mod handmade;
 pub mod keys;
 pub mod process;

@@ -158,6 +158,7 @@ impl Peer {
         config.apns.production_url = Url::parse(&simulator.apns_url()).unwrap();
         config.apns.sandbox_url = Url::parse(&simulator.apns_url()).unwrap();
         config.apns.ca_file = Some(ca_file);
+        config.fcm.url = Url::parse(&simulator.http_url()).unwrap();
         let legacy = format!("{}/gcm/send", simulator.http_url());
         config.gcm.legacy_url = Some(Url::parse(&legacy).unwrap());
         Self { simulator, config, _folder: folder }
