@@ -171,8 +171,12 @@ async fn collect(
     Ok(body.freeze())
 }
 
-/// `name=value&…`, percent-encoded; an empty body is no parameters.
-pub(super) fn form(body: &Bytes) -> Result<Params, ApiError> {
+/// Reads `name=value&…`, percent-encoded; an empty body is no parameters.
+///
+/// # Errors
+///
+/// `invalid_request` for a malformed escape, a name that is not UTF-8, and too many parameters.
+pub fn form(body: &Bytes) -> Result<Params, ApiError> {
     let mut params = Params::default();
     for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
         let mut halves = pair.splitn(2, |byte| *byte == b'=');
@@ -224,8 +228,13 @@ fn malformed_escape() -> ApiError {
     )
 }
 
-/// One JSON object; its values keep their bytes.
-pub(super) fn json(body: &[u8]) -> Result<Params, ApiError> {
+/// Reads one JSON object; its values keep their bytes.
+///
+/// # Errors
+///
+/// `invalid_request` for what is no JSON object, nests too deep, holds half of a surrogate pair,
+/// or has too many members.
+pub fn json(body: &[u8]) -> Result<Params, ApiError> {
     let refused = |problem: &dyn fmt::Display| {
         ApiError::invalid_request(format!("the body could not be read as json: {problem}"))
     };
@@ -279,8 +288,14 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// Parts of a multipart body that is here as a whole, so that it is bounded already.
-async fn multipart(headers: &HeaderMap, body: Bytes) -> Result<Params, ApiError> {
+/// Reads the parts of a multipart body that is here as a whole, so that it is bounded already. Its
+/// boundary is in `Content-Type`.
+///
+/// # Errors
+///
+/// `invalid_request` for a body that is cut off or malformed, a transfer encoding, and too many
+/// parts.
+pub async fn multipart(headers: &HeaderMap, body: Bytes) -> Result<Params, ApiError> {
     let size_bytes = body.len();
     let mut parts = Multipart::new(headers, stream::once(ready(Ok(body))));
     let mut params = Params::default();

@@ -14,7 +14,7 @@ mod pem;
 mod problem;
 pub mod push_type;
 mod request;
-mod response;
+pub mod response;
 pub mod token;
 
 use std::fmt;

@@ -18,16 +18,16 @@ struct Body {
 
 /// What is known of the message that the answer is for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sent<'a> {
+pub struct Sent<'a> {
     /// The `apns-id` that we gave it.
-    pub(super) apns_id: &'a str,
+    pub apns_id: &'a str,
     /// Whether the caller named the topic.
-    pub(super) topic_given: bool,
+    pub topic_given: bool,
 }
 
 /// Reads an answer. The reason decides and the status is what is left where there is none; an
 /// answer without a reason is Apple's only if its status needs none.
-pub(super) fn read(
+pub fn read(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
