@@ -1,0 +1,180 @@
+//! What is not a matter of CPU: a long way, a bad neighbour, too many callers, added latency.
+
+use std::time::{Duration, Instant};
+
+use crate::forward::{Fault, Forwarder, Way};
+use crate::load;
+use crate::measure::{median, spread};
+use crate::phase::Pace;
+use crate::process::Worker;
+use crate::rows::{self, Calls};
+use crate::stage::{PAYLOAD_BYTES, Relay, Shape, Stage};
+
+/// A round trip of 50 ms and the peer's windows of 65,535 bytes: one connection against the pool.
+pub fn rtt(stage: &Stage, pairs: usize) {
+    let delay = Duration::from_millis(25);
+    let way = Way { to: stage.peer.address(), delay, fault: Fault::None, after: Duration::ZERO };
+    let forwarder = Forwarder::start(way, stage.cores.load);
+    let shape = Shape { url: &forwarder.url, ..Shape::plain(stage, 1) };
+    let one = Shape { apns: "connections_per_application = 1", ..shape.clone() };
+    let (one, four) = (Relay::start(stage, &one), Relay::start(stage, &shape));
+    println!(
+        "| payload, bytes | callers | 1 connection, messages/s | p50 / p99, ms | default pool of 4, messages/s | p50 / p99, ms | pool / one | one / one |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for payload_bytes in [120, 500, 1_024, 4_096] {
+        // Twice what the windows of four connections hold, and no more than 500 streams on each.
+        let callers = 4 * (2 * 65_535 / payload_bytes).min(500);
+        let pace = Pace { warm_up_secs: 3.0, secs: 3.0, per_sec: None };
+        let calls = Calls { payload_bytes, pace, ..Calls::closed(callers, 1, 0.0) };
+        let (mut alone, mut pooled) = (Vec::new(), Vec::new());
+        let (mut ratios, mut same) = (Vec::new(), Vec::new());
+        for _ in 0..pairs {
+            let [a, b, c] = [&one, &four, &one].map(|relay| rows::relay(stage, relay, calls));
+            ratios.push(b.per_sec / a.per_sec);
+            same.push(c.per_sec / a.per_sec);
+            alone.push(a);
+            pooled.push(b);
+        }
+        let speed = |samples: &[crate::measure::Sample]| {
+            median(&samples.iter().map(|sample| sample.per_sec).collect::<Vec<_>>())
+        };
+        let waits = |samples: &[crate::measure::Sample]| {
+            let latency = samples.last().and_then(|sample| sample.latency).unwrap_or_default();
+            format!("{} / {}", latency.p50_us / 1_000, latency.p99_us / 1_000)
+        };
+        println!(
+            "| {payload_bytes} | {callers} | {:.0} | {} | {:.0} | {} | {} | {} |",
+            speed(&alone),
+            waits(&alone),
+            speed(&pooled),
+            waits(&pooled),
+            spread(&ratios, 2),
+            spread(&same, 2)
+        );
+    }
+}
+
+/// The latency of a healthy application while another one's way to its peer is bad.
+pub fn isolation(stage: &Stage, pairs: usize) {
+    let to = stage.peer.address();
+    for fault in [Fault::Stall, Fault::Cut] {
+        let after = Duration::from_millis(300);
+        let [bad, good] = [fault, Fault::None].map(|fault| {
+            let way = Way { to, delay: Duration::ZERO, fault, after };
+            let forwarder = Forwarder::start(way, stage.cores.load);
+            let shape = Shape {
+                sandboxed: 1,
+                sandbox_url: &forwarder.url,
+                apns: "timeout = \"2s\"",
+                ..Shape::plain(stage, 1)
+            };
+            (Relay::start(stage, &shape), forwarder)
+        });
+        let (mut ratios, mut same, mut p99) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..pairs {
+            let [first, other, second] =
+                [&good, &bad, &good].map(|(relay, _)| healthy_p99_us(stage, relay));
+            ratios.push(other / first);
+            same.push(second / first);
+            p99.push((first, other));
+        }
+        let column =
+            |which: fn(&(f64, f64)) -> f64| median(&p99.iter().map(which).collect::<Vec<_>>());
+        println!(
+            "p99 of a healthy application, the other one's connections {}: {} × of what it is when \
+             both are well, at most 1.2; A/A {}; {:.2} ms against {:.2} ms",
+            if fault == Fault::Stall { "stall" } else { "are cut" },
+            spread(&ratios, 2),
+            spread(&same, 2),
+            column(|(_, other)| *other) / 1e3,
+            column(|(first, _)| *first) / 1e3
+        );
+    }
+}
+
+fn healthy_p99_us(stage: &Stage, relay: &Relay) -> f64 {
+    let plan = |first, callers, per_sec| load::Plan {
+        address: relay.address,
+        callers,
+        first,
+        applications: 1,
+        refused: false,
+        payload_bytes: PAYLOAD_BYTES,
+        pace: Pace { warm_up_secs: 0.5, secs: 4.0, per_sec: Some(per_sec) },
+    };
+    let mut neighbour = Worker::warm(load::KIND, &plan(1, 256, 300.0), stage.cores.load);
+    let mut healthy = Worker::warm(load::KIND, &plan(0, 64, 2_000.0), stage.cores.load);
+    neighbour.go();
+    healthy.go();
+    let outcome = healthy.outcome();
+    outcome.must_all_be(200);
+    let other = neighbour.outcome();
+    assert_eq!(other.broken, 0, "calls of the neighbour stayed without an answer: {other:?}");
+    f64::from(outcome.latency.p99_us)
+}
+
+/// Many more callers than can be served, for a minute.
+pub fn overload(stage: &Stage) {
+    const IN_FLIGHT: usize = 512;
+    let shape = Shape { apns: "max_in_flight_per_application = 512", ..Shape::plain(stage, 1) };
+    let relay = Relay::start(stage, &shape);
+    let pace = Pace { warm_up_secs: 0.0, secs: 60.0, per_sec: None };
+    let calls = Calls { pace, ..Calls::closed(10 * IN_FLIGHT, 1, 0.0) };
+    let mut worker = Worker::warm(load::KIND, &calls.plan(&relay), stage.cores.load);
+    let start = Instant::now();
+    worker.go();
+    let mut memory = Vec::new();
+    for second in 1..60 {
+        let next = start + Duration::from_secs(second);
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        memory.push(relay.process.rss_kib().0);
+    }
+    let outcome = worker.outcome();
+    println!(
+        "{} callers for 60 s, {IN_FLIGHT} let in: {} accepted, {} answered 503, {} others, {} \
+         without an answer; the slowest accepted one took {} ms of its 10 s; memory {} MiB after \
+         10 s, {} MiB at the end, {} MiB at its highest",
+        10 * IN_FLIGHT,
+        outcome.count(200),
+        outcome.count(503),
+        outcome.total() - outcome.count(200) - outcome.count(503),
+        outcome.broken,
+        outcome.latency.max_us / 1_000,
+        memory.get(9).copied().unwrap_or_default() / 1_024,
+        memory.last().copied().unwrap_or_default() / 1_024,
+        relay.process.rss_kib().1 / 1_024
+    );
+}
+
+/// What the relay adds to the latency of a direct client, at half of what it can do.
+pub fn latency(stage: &Stage, pairs: usize) {
+    const CALLERS: usize = 64;
+    let relay = Relay::start(stage, &Shape::plain(stage, 1));
+    let closed = Calls::closed(CALLERS, 1, 2.0);
+    let half = rows::relay(stage, &relay, closed).per_sec / 2.0;
+    let pace = Pace { warm_up_secs: 0.7, secs: 3.0, per_sec: Some(half) };
+    let calls = Calls { pace, ..closed };
+    let (mut added, mut same, mut direct, mut through) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..pairs {
+        let p99 = |sample: crate::measure::Sample| {
+            sample.latency.map_or(f64::NAN, |latency| f64::from(latency.p99_us) / 1e3)
+        };
+        let first = p99(rows::transport(stage, CALLERS, pace));
+        let relayed = p99(rows::relay(stage, &relay, calls));
+        let second = p99(rows::transport(stage, CALLERS, pace));
+        added.push(relayed - first);
+        same.push(second - first);
+        direct.push(first);
+        through.push(relayed);
+    }
+    println!(
+        "p99 at {half:.0} messages/s (half load): {:.2} ms through the relay, {:.2} ms direct; \
+         added {} ms of {pairs} pairs, at most 1; A/A {} ms",
+        median(&through),
+        median(&direct),
+        spread(&added, 2),
+        spread(&same, 2)
+    );
+}

@@ -1,0 +1,81 @@
+//! A ratio on a noisy machine: interleaved pairs, the median of their ratios, and beside it what
+//! the same thing measured twice gives.
+
+use crate::measure::{median, spread};
+use crate::phase::Pace;
+use crate::rows::{self, Calls};
+use crate::stage::{Relay, Shape, Stage};
+
+const SECS: f64 = 2.0;
+
+/// The ratio of CPU per message in so many pairs. `ours` runs twice in each: the second by the
+/// first is A/A.
+fn ratio(name: &str, most: f64, pairs: usize, ours: impl Fn() -> f64, theirs: impl Fn() -> f64) {
+    let (mut ratios, mut same) = (Vec::new(), Vec::new());
+    let (mut all_ours, mut all_theirs) = (Vec::new(), Vec::new());
+    for pair in 0..pairs {
+        let (first, other, second) = (ours(), theirs(), ours());
+        eprintln!("pair {}: {first:.1} {other:.1} {second:.1}", pair + 1);
+        ratios.push(first / other);
+        same.push(second / first);
+        all_ours.push(first);
+        all_theirs.push(other);
+    }
+    let found = median(&ratios);
+    let verdict = if found <= most { "holds" } else { "does not hold" };
+    println!(
+        "{name}: {} of {pairs} pairs, at most {most}: {verdict}; A/A {}; µs {:.1} against {:.1}",
+        spread(&ratios, 3),
+        spread(&same, 3),
+        median(&all_ours),
+        median(&all_theirs)
+    );
+}
+
+/// Every line of the table that is a ratio of CPU.
+pub fn run(stage: &Stage, pairs: usize) {
+    if !rows::has_h2load() {
+        println!("h2load is not installed (Debian: nghttp2-client): there is nothing to pair with");
+        return;
+    }
+    one_application(stage, pairs);
+    let pace = Pace { warm_up_secs: 0.7, secs: SECS, per_sec: None };
+    ratio(
+        "200 streams: own transport / h2load",
+        1.15,
+        pairs,
+        || rows::transport(stage, 200, pace).cpu_us,
+        || rows::h2load(stage, 1, 200, SECS).cpu_us,
+    );
+    many_applications(stage, pairs);
+}
+
+fn one_application(stage: &Stage, pairs: usize) {
+    let relay = Relay::start(stage, &Shape::plain(stage, 1));
+    let calls = Calls::closed(64, 1, SECS);
+    ratio(
+        "64 callers, 1 application: (c) / ((a) + h2load -c1 -m64)",
+        1.3,
+        pairs,
+        || rows::relay(stage, &relay, calls).cpu_us,
+        || {
+            let refused = rows::relay(stage, &relay, calls.refused()).cpu_us;
+            refused + rows::h2load(stage, 1, 64, SECS).cpu_us
+        },
+    );
+}
+
+fn many_applications(stage: &Stage, pairs: usize) {
+    let relay = Relay::start(stage, &Shape::plain(stage, 1_000));
+    let calls = Calls::closed(512, 1_000, SECS);
+    ratio(
+        "512 callers, 1,000 applications: (c) / ((a) + h2load -c512 -m1)",
+        1.3,
+        pairs,
+        || rows::relay(stage, &relay, calls).cpu_us,
+        || {
+            let refused = rows::relay(stage, &relay, calls.refused()).cpu_us;
+            refused + rows::h2load(stage, 512, 1, SECS).cpu_us
+        },
+    );
+}

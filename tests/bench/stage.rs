@@ -1,0 +1,197 @@
+//! The peer and the relays that are measured, with credentials made on the spot.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use pushlet::simulator::certificates::{Authority, SigningKey, Subject};
+use tempfile::TempDir;
+
+use crate::process::{Cores, Process, command, pushlet};
+
+/// The credential of the load client.
+pub const USERNAME: &str = "backend";
+/// Its password.
+pub const PASSWORD: &str = "a long one";
+/// The topic of every application.
+pub const TOPIC: &str = "com.example.app";
+/// How long a process may take to listen.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The name of an application.
+pub fn application_id(number: usize) -> String {
+    format!("app-{number}")
+}
+
+/// A token like Apple's, another one for each number.
+pub fn device_token(number: usize) -> String {
+    format!("{number:016x}cf74f9b7c25d48e3358945f6aa01da5ddb387462c7eaf61b")
+}
+
+/// A payload of this size.
+pub fn payload(size_bytes: usize) -> String {
+    let (start, end) = (r#"{"aps":{"alert":""#, r#""}}"#);
+    let room = size_bytes.saturating_sub(start.len() + end.len());
+    format!("{start}{}{end}", "x".repeat(room))
+}
+
+/// How the applications of a relay are known to Apple.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    Certificate,
+    Token,
+}
+
+/// A folder with what all runs need, and the peer.
+pub struct Stage {
+    pub cores: Cores,
+    pub peer: Peer,
+    folder: TempDir,
+    made: std::cell::Cell<usize>,
+}
+
+/// A simulator that accepts everything.
+pub struct Peer {
+    pub url: String,
+    pub ca_file: PathBuf,
+    _process: Process,
+}
+
+impl Stage {
+    pub fn set() -> Self {
+        let cores = Cores::find();
+        let folder = tempfile::Builder::new().prefix("pushlet-bench-").tempdir().unwrap();
+        let peer = Peer::start(folder.path(), cores.peer);
+        write_credentials(folder.path());
+        std::fs::write(folder.path().join("payload.json"), payload(PAYLOAD_BYTES)).unwrap();
+        Self { cores, peer, folder, made: std::cell::Cell::new(0) }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// The size of a usual payload.
+pub const PAYLOAD_BYTES: usize = 120;
+
+fn write_credentials(folder: &Path) {
+    let identity = Authority::generate("Pushlet benchmark").unwrap();
+    let identity = identity.client(&Subject::of_app(TOPIC)).unwrap();
+    let pem = [identity.certificate_pem().unwrap(), identity.key_pem().unwrap()].concat();
+    std::fs::write(folder.join("app.pem"), pem).unwrap();
+    let key = SigningKey::generate("KEY1234567", "TEAM123456").unwrap();
+    std::fs::write(folder.join("app.p8"), key.p8().unwrap()).unwrap();
+}
+
+impl Peer {
+    fn start(folder: &Path, core: Option<usize>) -> Self {
+        let ca_file = folder.join("ca.pem");
+        let mut command = command(pushlet(), core);
+        command
+            .args(["simulate", "--accept-all", "--apns", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .arg("--ca-file")
+            .arg(&ca_file)
+            .stdout(Stdio::piped());
+        let mut process = Process::start(command);
+        let url = process.await_line(|line| {
+            line.strip_prefix("production_url = \"")?.strip_suffix('"').map(str::to_owned)
+        });
+        Self { url, ca_file, _process: process }
+    }
+
+    /// Its port on loopback.
+    pub fn address(&self) -> SocketAddr {
+        let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        SocketAddr::from(([127, 0, 0, 1], port.expect("the peer's URL has a port")))
+    }
+}
+
+/// What a relay is started with.
+#[derive(Debug, Clone)]
+pub struct Shape<'a> {
+    pub applications: usize,
+    /// Applications beyond those, numbered after them, whose peer is `sandbox_url`.
+    pub sandboxed: usize,
+    pub credential: Credential,
+    pub url: &'a str,
+    pub sandbox_url: &'a str,
+    /// Further settings of `[apns]`.
+    pub apns: &'a str,
+}
+
+impl<'a> Shape<'a> {
+    /// So many applications with certificates, everything else as it comes.
+    pub fn plain(stage: &'a Stage, applications: usize) -> Self {
+        let url = &stage.peer.url;
+        let credential = Credential::Certificate;
+        Self { applications, sandboxed: 0, credential, url, sandbox_url: url, apns: "" }
+    }
+}
+
+/// A running relay.
+pub struct Relay {
+    pub process: Process,
+    pub address: SocketAddr,
+    /// Resident memory before its first call, in KiB.
+    pub fresh_kib: u64,
+}
+
+impl Relay {
+    pub fn start(stage: &Stage, shape: &Shape<'_>) -> Self {
+        let number = stage.made.replace(stage.made.get() + 1);
+        let config_file = stage.file(&format!("relay-{number}.toml"));
+        std::fs::write(&config_file, config(stage, shape)).unwrap();
+        let log_file = stage.file(&format!("relay-{number}.log"));
+        let log = std::fs::File::create(&log_file).unwrap();
+        let mut command = command(pushlet(), stage.cores.measured);
+        command.arg("serve").arg("--config").arg(&config_file).stderr(log);
+        let process = Process::start(command);
+        let address = await_address(&log_file);
+        let (fresh_kib, _) = process.rss_kib();
+        Self { process, address, fresh_kib }
+    }
+}
+
+fn config(stage: &Stage, shape: &Shape<'_>) -> String {
+    let mut text = format!(
+        "[server]\nbind = \"127.0.0.1:0\"\n\
+         [[auth.credentials]]\nusername = {USERNAME:?}\npassword = {PASSWORD:?}\n\
+         [apns]\nproduction_url = {:?}\nsandbox_url = {:?}\nca_file = {:?}\n{}\n",
+        shape.url, shape.sandbox_url, stage.peer.ca_file, shape.apns
+    );
+    let credential = match shape.credential {
+        Credential::Certificate => format!("apns_pem_file = {:?}", stage.file("app.pem")),
+        Credential::Token => format!(
+            "apns_p8_file = {:?}\napns_key_id = \"KEY1234567\"\napns_team_id = \"TEAM123456\"\n\
+             apns_topic = {TOPIC:?}",
+            stage.file("app.p8")
+        ),
+    };
+    for number in 0..shape.applications + shape.sandboxed {
+        let mode = if number < shape.applications { "production" } else { "development" };
+        let id = application_id(number);
+        let entry = format!("application_id = {id:?}\napns_mode = {mode:?}\n{credential}");
+        writeln!(text, "[[applications]]\n{entry}").unwrap();
+    }
+    text
+}
+
+/// The relay logs where it listens.
+fn await_address(log_file: &Path) -> SocketAddr {
+    let limit = Instant::now() + START_LIMIT;
+    loop {
+        let log = std::fs::read_to_string(log_file).unwrap_or_default();
+        let found = log.lines().find_map(|line| {
+            let (_, address) = line.split_once("listening on http://")?;
+            address.split_whitespace().next()?.parse().ok()
+        });
+        if let Some(address) = found {
+            return address;
+        }
+        assert!(Instant::now() < limit, "the relay does not listen; its log:\n{log}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
