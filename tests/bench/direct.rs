@@ -16,11 +16,10 @@ use uuid::Uuid;
 
 use crate::measure::Tally;
 use crate::phase::{self, Caller, Clock, Pace};
-use crate::stage::{TOPIC, device_token, payload};
+use crate::stage::{TOKENS, TOPIC, device_token, payload};
 
 /// The argument that makes this program a client of the peer.
 pub const KIND: &str = "child-direct";
-const TOKENS: usize = 4_096;
 
 /// What to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -10,12 +10,10 @@ use tokio::net::TcpStream;
 
 use crate::measure::Tally;
 use crate::phase::{self, Caller, Clock, Pace};
-use crate::stage::{PASSWORD, USERNAME, application_id, device_token};
+use crate::stage::{PASSWORD, TOKENS, USERNAME, application_id, device_token};
 
 /// The argument that makes this program a load client.
 pub const KIND: &str = "child-load";
-/// Least number of different requests, so that no cache sees the same one at once.
-const REQUESTS: usize = 1_024;
 /// The collapse id that a refused call carries. It is refused after the payload was assembled;
 /// only the size of the payload is looked at later.
 const TOO_LONG: usize = 65;
@@ -39,7 +37,7 @@ pub struct Plan {
 pub async fn child() {
     let plan: Plan = phase::plan();
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let count = plan.applications * REQUESTS.div_ceil(plan.applications);
+    let count = plan.applications * TOKENS.div_ceil(plan.applications);
     let requests: Arc<Vec<Vec<u8>>> =
         Arc::new((0..count).map(|number| request(&plan, number)).collect());
     let expected = if plan.refused { 400 } else { 200 };

@@ -1,6 +1,8 @@
 //! A ratio on a noisy machine: interleaved pairs, the median of their ratios, and beside it what
 //! the same thing measured twice gives.
 
+use std::path::Path;
+
 use crate::measure::{median, spread};
 use crate::phase::Pace;
 use crate::rows::{self, Calls};
@@ -48,6 +50,23 @@ pub fn run(stage: &Stage, pairs: usize) {
         || rows::h2load(stage, 1, 200, SECS).cpu_us,
     );
     many_applications(stage, pairs);
+}
+
+/// This build against another one's `pushlet`: how a change of speed is shown.
+pub fn against(stage: &Stage, other: &Path) {
+    for (callers, applications) in [(64, 1), (512, 1_000)] {
+        let shape = Shape::plain(stage, applications);
+        let ours = Relay::start(stage, &shape);
+        let theirs = Relay::start(stage, &Shape { program: other, ..shape });
+        let calls = Calls::closed(callers, applications, SECS);
+        ratio(
+            &format!("{callers} callers, {applications} applications: this build / the other one"),
+            1.0,
+            10,
+            || rows::relay(stage, &ours, calls).cpu_us,
+            || rows::relay(stage, &theirs, calls).cpu_us,
+        );
+    }
 }
 
 fn one_application(stage: &Stage, pairs: usize) {

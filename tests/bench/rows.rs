@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::measure::Sample;
 use crate::phase::Pace;
 use crate::process::{Worker, children_cpu, command, is_on_path};
-use crate::stage::{PAYLOAD_BYTES, Relay, Stage, TOPIC, device_token};
+use crate::stage::{PAYLOAD_BYTES, Relay, Stage, TOPIC};
 use crate::{direct, load};
 
 /// What a run of a relay asks for.
@@ -90,8 +90,9 @@ pub fn has_h2load() -> bool {
     is_on_path("h2load")
 }
 
-/// `h2load`, straight to the peer. What starting and connecting cost is taken off by a run with
-/// few requests.
+/// `h2load`, straight to the peer, with as many device tokens as the load client has; the other
+/// headers it cannot vary. What starting and connecting cost is taken off by a run with few
+/// requests.
 pub fn h2load(stage: &Stage, clients: usize, streams: usize, secs: f64) -> Sample {
     let few = clients * 2;
     let many = few + (secs * 40_000.0) as usize;
@@ -111,7 +112,8 @@ fn h2load_run(stage: &Stage, clients: usize, streams: usize, requests: usize) ->
         .args(["-H", "apns-id: 123e4567-e89b-12d3-a456-426614174000"])
         .args(["-H", &format!("apns-topic: {TOPIC}"), "-H", "apns-push-type: alert"])
         .args(["-H", "content-type: application/json"])
-        .arg(format!("{}/3/device/{}", stage.peer.url, device_token(0)))
+        .arg("-i")
+        .arg(stage.file("uris.txt"))
         .stderr(Stdio::inherit());
     let before = children_cpu();
     let output = h2load.output().unwrap();

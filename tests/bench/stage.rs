@@ -17,6 +17,10 @@ pub const USERNAME: &str = "backend";
 pub const PASSWORD: &str = "a long one";
 /// The topic of every application.
 pub const TOPIC: &str = "com.example.app";
+/// Least number of different requests, so that no cache sees the same one at once.
+pub const TOKENS: usize = 1_024;
+/// The size of a usual payload.
+pub const PAYLOAD_BYTES: usize = 120;
 /// How long a process may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -66,6 +70,9 @@ impl Stage {
         let peer = Peer::start(folder.path(), cores.peer);
         write_credentials(folder.path());
         std::fs::write(folder.path().join("payload.json"), payload(PAYLOAD_BYTES)).unwrap();
+        let uri = |token| format!("{}/3/device/{}\n", peer.url, device_token(token));
+        let uris: String = (0..TOKENS).map(uri).collect();
+        std::fs::write(folder.path().join("uris.txt"), uris).unwrap();
         Self { cores, peer, folder, made: std::cell::Cell::new(0) }
     }
 
@@ -73,9 +80,6 @@ impl Stage {
         self.folder.path().join(name)
     }
 }
-
-/// The size of a usual payload.
-pub const PAYLOAD_BYTES: usize = 120;
 
 fn write_credentials(folder: &Path) {
     let identity = Authority::generate("Pushlet benchmark").unwrap();
@@ -112,6 +116,7 @@ impl Peer {
 /// What a relay is started with.
 #[derive(Debug, Clone)]
 pub struct Shape<'a> {
+    pub program: &'a Path,
     pub applications: usize,
     /// Applications beyond those, numbered after them, whose peer is `sandbox_url`.
     pub sandboxed: usize,
@@ -127,7 +132,8 @@ impl<'a> Shape<'a> {
     pub fn plain(stage: &'a Stage, applications: usize) -> Self {
         let url = &stage.peer.url;
         let credential = Credential::Certificate;
-        Self { applications, sandboxed: 0, credential, url, sandbox_url: url, apns: "" }
+        let program = pushlet();
+        Self { program, applications, sandboxed: 0, credential, url, sandbox_url: url, apns: "" }
     }
 }
 
@@ -135,8 +141,6 @@ impl<'a> Shape<'a> {
 pub struct Relay {
     pub process: Process,
     pub address: SocketAddr,
-    /// Resident memory before its first call, in KiB.
-    pub fresh_kib: u64,
 }
 
 impl Relay {
@@ -146,12 +150,11 @@ impl Relay {
         std::fs::write(&config_file, config(stage, shape)).unwrap();
         let log_file = stage.file(&format!("relay-{number}.log"));
         let log = std::fs::File::create(&log_file).unwrap();
-        let mut command = command(pushlet(), stage.cores.measured);
+        let mut command = command(shape.program, stage.cores.measured);
         command.arg("serve").arg("--config").arg(&config_file).stderr(log);
         let process = Process::start(command);
         let address = await_address(&log_file);
-        let (fresh_kib, _) = process.rss_kib();
-        Self { process, address, fresh_kib }
+        Self { process, address }
     }
 }
 

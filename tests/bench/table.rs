@@ -50,7 +50,7 @@ pub fn run(stage: &Stage, extent: Extent) {
     }
     print(stage, &rows, extent);
     ratios(&rows);
-    memory(&shapes, &relays, &rows);
+    memory(&shapes, &rows);
 }
 
 fn shapes(full: bool) -> Vec<(usize, Credential)> {
@@ -225,15 +225,21 @@ fn ratios(rows: &[Row]) {
     }
 }
 
-/// What a connected application takes: the growth from a fresh relay with one.
-fn memory(shapes: &[(usize, Credential)], relays: &[Relay], rows: &[Row]) {
-    let fresh = relays.first().map_or(0, |relay| relay.fresh_kib);
-    for &(applications, credential) in shapes.iter().filter(|(count, _)| *count >= 1_000) {
+/// What a connected application takes: the difference to one application with the same callers.
+fn memory(shapes: &[(usize, Credential)], rows: &[Row]) {
+    let rss = |applications, credential| {
         let name = relay_name(512, applications, credential);
-        let row = rows.iter().find(|row| row.name == name);
-        let Some((now, _)) = row.and_then(|row| row.samples.last()?.rss_kib) else { continue };
-        let each = now.saturating_sub(fresh) as f64 / applications as f64;
-        println!("{name}: {each:.0} KiB for each connected application, at most 100");
+        let row = rows.iter().find(|row| row.name == name)?;
+        row.samples.last()?.rss_kib.map(|(now, _)| now)
+    };
+    let Some(one) = rss(1, Credential::Certificate) else { return };
+    for &(applications, credential) in shapes.iter().filter(|(count, _)| *count >= 1_000) {
+        let Some(all) = rss(applications, credential) else { continue };
+        let each = all.saturating_sub(one) as f64 / (applications - 1) as f64;
+        println!(
+            "{} against 1 app: {each:.0} KiB for each connected application, at most 100",
+            relay_name(512, applications, credential)
+        );
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `--isolation` | a healthy application beside one whose peer is not |
 //! | `--overload` | ten times more callers than are let in, for a minute |
 //! | `--latency` | what the relay adds at half load |
+//! | `--against=PATH` | this build against another one's `pushlet`, by ten interleaved pairs |
 //!
 //! `--pairs=N`, `--rtt=N`, `--isolation=N` and `--latency=N` take another number of pairs.
 //!
@@ -36,6 +37,8 @@ mod rows;
 mod stage;
 mod table;
 
+use std::path::Path;
+
 use stage::Stage;
 use table::Extent;
 
@@ -54,6 +57,10 @@ fn child(work: impl Future<Output = ()>) {
 }
 
 fn bench(arguments: &[String]) {
+    if let Some(other) = arguments.iter().find_map(|given| given.strip_prefix("--against=")) {
+        pairs::against(&Stage::set(), Path::new(other));
+        return;
+    }
     let known = ["--full", "--pairs", "--rtt", "--isolation", "--overload", "--latency"];
     // Cargo itself passes `--bench`.
     let mut asked: Vec<(&str, Option<usize>)> = Vec::new();
