@@ -68,7 +68,7 @@ async fn run(
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
     let mut params = body::read(request, payload, api.body).await?;
-    params.check_names(KNOWN, &api.compat)?;
+    params.check_names(&[KNOWN], &api.compat)?;
     check_combination(&params)?;
     let named = params.text("application_id")?;
     match &named {

@@ -45,7 +45,7 @@ async fn run(
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
     let mut params = body::read(request, payload, api.body).await?;
-    params.check_names(KNOWN, &api.compat)?;
+    params.check_names(&[KNOWN], &api.compat)?;
     let id = params.text("application_id")?.ok_or_else(ApiError::missing_application_id)?;
     caller.must_own(&id)?;
     let application = api.registry.find(&id).ok_or_else(ApiError::application_not_found)?;

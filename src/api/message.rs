@@ -99,8 +99,7 @@ enum Prepared {
 
 /// Every check that a message has to pass before anything is sent, in the contract's order.
 fn prepare(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Prepared, ApiError> {
-    let known = [SHARED, APNS_ONLY, GCM_ONLY].concat();
-    params.check_names(&known, &api.compat)?;
+    params.check_names(&[SHARED, APNS_ONLY, GCM_ONLY], &api.compat)?;
     let has_id = params.has("application_id");
     let has_key = params.has("gcm_api_key");
     let word = params.text("type");

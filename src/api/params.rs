@@ -61,15 +61,15 @@ impl Params {
         self.entries.len()
     }
 
-    /// Checks all names: those that nobody knows are refused, unless `compat.ignore_unknown`, and
-    /// so are known ones given twice.
+    /// Checks all names: those that stand in none of the lists of `known` are refused, unless
+    /// `compat.ignore_unknown`, and so are known ones given twice.
     ///
     /// # Errors
     ///
     /// `unknown_parameter`, `conflicting_parameters`.
-    pub fn check_names(&self, known: &[&str], compat: &Compat) -> Result<(), ApiError> {
+    pub fn check_names(&self, known: &[&[&str]], compat: &Compat) -> Result<(), ApiError> {
         for (index, (name, value)) in self.entries.iter().enumerate() {
-            if !known.contains(&name.as_str()) {
+            if !known.iter().any(|list| list.contains(&name.as_str())) {
                 if compat.ignore_unknown || is_left_out(name, value) {
                     continue;
                 }
@@ -340,11 +340,13 @@ fn must_be(name: &str, expected: &str, found: &str) -> ApiError {
     ApiError::invalid(name, format_args!("must be {expected}, found `{}`", excerpt(found)))
 }
 
-fn unknown(name: &str, known: &[&str]) -> ApiError {
+fn unknown(name: &str, known: &[&[&str]]) -> ApiError {
     // Only the start is compared: the cost grows with the length, and that is the caller's.
     let name = excerpt(name);
     let nearest = known
         .iter()
+        .copied()
+        .flatten()
         .map(|known| (strsim::jaro_winkler(&name, known), known))
         .max_by(|(left, _), (right, _)| left.total_cmp(right));
     let hint = nearest.map(|(_, nearest)| format!("; did you mean {nearest}?")).unwrap_or_default();
@@ -415,7 +417,7 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused_with_the_nearest() {
-        let check = |params: Params| refused(params.check_names(KNOWN, &Compat::default()));
+        let check = |params: Params| refused(params.check_names(&[KNOWN], &Compat::default()));
 
         assert_eq!(
             check(form("alert=x&colapse_id=1")),
@@ -441,7 +443,7 @@ mod tests {
     #[test]
     fn doubled_names_are_refused() {
         let lenient = Compat { ignore_unknown: true, ..Compat::default() };
-        let check = |params: Params| refused(params.check_names(KNOWN, &lenient));
+        let check = |params: Params| refused(params.check_names(&[KNOWN], &lenient));
         let twice = with("conflicting_parameters", "alert is given twice; give it once");
 
         assert_eq!(check(form("alert=x&sound=y&alert=x")), twice);
