@@ -1,4 +1,5 @@
-//! Our own transport without the relay around it.
+//! Our own transport without the relay around it, with requests made beforehand, as `h2load` has
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +13,10 @@ use pushlet::transport::{self, Endpoint, Identity, Pool, Settings, Trust};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use url::Url;
-use uuid::Uuid;
 
 use crate::measure::Tally;
 use crate::phase::{self, Caller, Clock, Pace};
-use crate::stage::{TOKENS, TOPIC, device_token, payload};
+use crate::stage::{APNS_ID, TOKENS, TOPIC, device_token, payload};
 
 /// The argument that makes this program a client of the peer.
 pub const KIND: &str = "child-direct";
@@ -47,7 +47,9 @@ pub async fn child() {
     let trust = Trust::new(Some(&plan.ca_file)).unwrap();
     let identity = Some(identity(&plan.pem_file));
     let pool = Pool::new(endpoint, trust, identity, settings, &Handle::current());
-    let common = Arc::new(Common { pool, url: plan.url, body: payload(plan.payload_bytes).into() });
+    let body = Bytes::from(payload(plan.payload_bytes));
+    let heads = (0..TOKENS).map(|token| head(&plan.url, token, body.len())).collect();
+    let common = Arc::new(Common { pool, heads, body });
     let stream = |number| Stream { common: Arc::clone(&common), number, step: plan.streams };
     phase::run((0..plan.streams).map(stream).collect(), plan.pace, 1).await;
 }
@@ -61,7 +63,7 @@ fn identity(pem_file: &Path) -> Identity {
 
 struct Common {
     pool: Pool,
-    url: String,
+    heads: Vec<Request<()>>,
     body: Bytes,
 }
 
@@ -89,27 +91,23 @@ impl Stream {
     async fn send(&self) -> Result<u16, transport::Error> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         let body = self.common.body.clone();
-        let head = self.head(body.len());
+        let head = self.common.heads[self.number % TOKENS].clone();
         let request = transport::Request { head, body, avoid: None, deadline };
         let answer = self.common.pool.send(request)?.answer().await?;
         Ok(answer.status.as_u16())
     }
+}
 
-    /// The head that the relay writes.
-    fn head(&self, length: usize) -> Request<()> {
-        let id = Uuid::new_v4().hyphenated().to_string();
-        let mut id = HeaderValue::try_from(id).unwrap();
-        id.set_sensitive(true);
-        let token = device_token(self.number % TOKENS);
-        Request::builder()
-            .method(Method::POST)
-            .uri(format!("{}/3/device/{token}", self.common.url))
-            .header("apns-id", id)
-            .header("apns-topic", HeaderValue::from_static(TOPIC))
-            .header("apns-push-type", HeaderValue::from_static("alert"))
-            .header("content-type", HeaderValue::from_static("application/json"))
-            .header("content-length", length)
-            .body(())
-            .unwrap()
-    }
+/// The head that the relay writes, but for its fresh `apns-id`: `h2load` can send one only.
+fn head(url: &str, token: usize, length: usize) -> Request<()> {
+    Request::builder()
+        .method(Method::POST)
+        .uri(format!("{url}/3/device/{}", device_token(token)))
+        .header("apns-id", HeaderValue::from_static(APNS_ID))
+        .header("apns-topic", HeaderValue::from_static(TOPIC))
+        .header("apns-push-type", HeaderValue::from_static("alert"))
+        .header("content-type", HeaderValue::from_static("application/json"))
+        .header("content-length", length)
+        .body(())
+        .unwrap()
 }

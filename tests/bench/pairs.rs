@@ -8,7 +8,7 @@ use crate::phase::Pace;
 use crate::rows::{self, Calls};
 use crate::stage::{Relay, Shape, Stage};
 
-const SECS: f64 = 2.0;
+const SECS: f64 = 1.5;
 
 /// The ratio of CPU per message in so many pairs. `ours` runs twice in each: the second by the
 /// first is A/A.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::measure::Sample;
 use crate::phase::Pace;
 use crate::process::{Worker, children_cpu, command, is_on_path};
-use crate::stage::{PAYLOAD_BYTES, Relay, Stage, TOPIC};
+use crate::stage::{APNS_ID, PAYLOAD_BYTES, Relay, Stage, TOPIC};
 use crate::{direct, load};
 
 /// What a run of a relay asks for.
@@ -109,7 +109,7 @@ fn h2load_run(stage: &Stage, clients: usize, streams: usize, requests: usize) ->
         .args([format!("-n{requests}"), format!("-c{clients}"), format!("-m{streams}")])
         .args(["-t1", "-d"])
         .arg(stage.file("payload.json"))
-        .args(["-H", "apns-id: 123e4567-e89b-12d3-a456-426614174000"])
+        .args(["-H", &format!("apns-id: {APNS_ID}")])
         .args(["-H", &format!("apns-topic: {TOPIC}"), "-H", "apns-push-type: alert"])
         .args(["-H", "content-type: application/json"])
         .arg("-i")

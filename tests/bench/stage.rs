@@ -17,6 +17,8 @@ pub const USERNAME: &str = "backend";
 pub const PASSWORD: &str = "a long one";
 /// The topic of every application.
 pub const TOPIC: &str = "com.example.app";
+/// The one message id of those clients that cannot vary it.
+pub const APNS_ID: &str = "123e4567-e89b-12d3-a456-426614174000";
 /// Least number of different requests, so that no cache sees the same one at once.
 pub const TOKENS: usize = 1_024;
 /// The size of a usual payload.
