@@ -60,6 +60,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body, cut after 4 KiB; what came of it when the stream broke after the headers.
     pub body: Bytes,
+    /// Whether the stream lasted until the body's end, or its limit.
+    pub is_whole: bool,
 }
 
 /// Whether a request was written or given up: exactly one side wins, so that "not sent" is true.

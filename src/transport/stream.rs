@@ -76,6 +76,7 @@ impl Stream {
                 status: head.status,
                 headers: head.headers,
                 body: Bytes::new(),
+                is_whole: true,
             };
             self.answer = Some((answer, body));
         }
@@ -93,7 +94,14 @@ impl Stream {
 /// what it says stays true.
 fn poll_body(answer: &mut Answer, body: &mut RecvStream, cx: &mut Context<'_>) -> Poll<()> {
     while !body.is_end_stream() && answer.body.len() < MAX_BODY {
-        let Some(Ok(mut chunk)) = ready!(body.poll_data(cx)) else { break };
+        let mut chunk = match ready!(body.poll_data(cx)) {
+            Some(Ok(chunk)) => chunk,
+            Some(Err(_)) => {
+                answer.is_whole = false;
+                break;
+            }
+            None => break,
+        };
         let _ = body.flow_control().release_capacity(chunk.len());
         chunk.truncate(MAX_BODY - answer.body.len());
         if answer.body.is_empty() {

@@ -55,9 +55,10 @@ impl Judgement {
                 let is_theirs = seen.refused.as_ref().map_or(
                     seen.tries == 0 && error == "apns_credentials_rejected",
                     |(theirs, word)| {
-                        // Of an answer that was cut after its head the status is left.
-                        self.half += u64::from(reason.is_none() && !word.is_empty());
-                        Some(*theirs) == *status && reason.as_ref().is_none_or(|r| r == word)
+                        // A 429 whose body was cut off is told by its status alone.
+                        let is_half = reason.is_none() && error == "apns_throttled";
+                        self.half += u64::from(is_half);
+                        Some(*theirs) == *status && (is_half || reason.as_ref() == Some(word))
                     },
                 );
                 (error.clone(), seen.accepted == 0 && is_theirs)

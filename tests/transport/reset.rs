@@ -85,3 +85,34 @@ async fn an_early_answer_followed_by_a_reset_is_an_answer() {
     assert_all(&told, "apns_rejected");
     bench.relay.stop().await;
 }
+
+/// A refusal whose reason was lost: the message was not accepted, and whether its token is dead is
+/// learnt by asking again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_broke_off_is_asked_for_again() {
+    let tried: Arc<Mutex<HashSet<String>>> = Arc::default();
+    let script = move |mut conn: Conn| {
+        let tried = Arc::clone(&tried);
+        async move {
+            conn.settings(HUNDRED_STREAMS).await;
+            while let Some(request) = conn.request().await {
+                if tried.lock().unwrap().insert(request.message.clone()) {
+                    conn.half_answer(request.stream, 410, "{\"reason\":").await;
+                    conn.reset(request.stream, INTERNAL_ERROR).await;
+                } else {
+                    conn.refuse(request.stream, 410, "Unregistered").await;
+                }
+            }
+        }
+    };
+    let (bench, peer) = meet(|_| (), script).await;
+
+    let told = bench.load(20).await;
+
+    for (_, answer) in &told {
+        let heard = (answer.status, answer.error());
+        assert_eq!(heard, (410, "device_token_unregistered".to_owned()), "{}", answer.body);
+    }
+    assert_true(&told, &peer.record);
+    bench.relay.stop().await;
+}

@@ -62,6 +62,19 @@ impl Attempt {
     ) -> Self {
         let now = SystemTime::now();
         let outcome = response::read(answer.status, &answer.headers, &answer.body, sent, now);
+        if is_cut_off(answer, &outcome) {
+            let status = answer.status.as_u16();
+            let detail =
+                format!("it answered with status {status} and broke off before it said why");
+            let outcome = Outcome::Failed(Failure {
+                cause: Cause::Unreachable { detail },
+                delivery: Delivery::NotSent,
+                retry: Retry::Freely,
+                retry_after: None,
+                id: Some(sent.apns_id.to_owned()),
+            });
+            return Self { outcome, avoid: Some(answer.connection) };
+        }
         let reason = match &outcome {
             Outcome::Accepted(_) => return Self { outcome, avoid: None },
             Outcome::Failed(Failure { cause: Cause::Provider { reason, .. }, .. }) => reason,
@@ -92,6 +105,14 @@ impl Attempt {
         }
         Self { outcome, avoid }
     }
+}
+
+/// Whether the reason of a refusal was lost with its connection. The message was not accepted, so
+/// asking again is safe, and the only way to learn whether its token is dead.
+fn is_cut_off(answer: &Answer, outcome: &Outcome) -> bool {
+    let is_unread =
+        matches!(outcome, Outcome::Failed(Failure { cause: Cause::Nonsense { .. }, .. }));
+    !answer.is_whole && answer.status.is_client_error() && is_unread
 }
 
 fn refused(reason: String, detail: Option<String>, id: Option<String>) -> Outcome {
