@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::measure::{median, spread};
 use crate::phase::Pace;
 use crate::rows::{self, Calls};
-use crate::stage::{Relay, Shape, Stage};
+use crate::stage::{Credential, Relay, Shape, Stage};
 
 const SECS: f64 = 1.5;
 
@@ -96,5 +96,20 @@ fn many_applications(stage: &Stage, pairs: usize) {
             let refused = rows::relay(stage, &relay, calls.refused()).cpu_us;
             refused + rows::h2load(stage, 512, 1, SECS).cpu_us
         },
+    );
+}
+
+/// What a send to Google costs, in sends to Apple.
+pub fn google(stage: &Stage, pairs: usize) {
+    let account = Shape { credential: Credential::ServiceAccount, ..Shape::plain(stage, 1) };
+    let account = Relay::start(stage, &account);
+    let certificate = Relay::start(stage, &Shape::plain(stage, 1));
+    let calls = Calls::closed(64, 1, SECS);
+    ratio(
+        "64 callers, 1 application: a send to FCM / a send to APNs",
+        1.5,
+        pairs,
+        || rows::relay(stage, &account, calls).cpu_us,
+        || rows::relay(stage, &certificate, calls).cpu_us,
     );
 }

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use pushlet::simulator::certificates::{Authority, SigningKey, Subject};
+use pushlet::simulator::service_account::ServiceAccount;
 use tempfile::TempDir;
 
 use crate::process::{Cores, Process, command, pushlet};
@@ -43,10 +44,11 @@ pub fn payload(size_bytes: usize) -> String {
     format!("{start}{}{end}", "x".repeat(room))
 }
 
-/// How the applications of a relay are known to Apple.
+/// How the applications of a relay are known to Apple, or to Google.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
     Certificate,
+    ServiceAccount,
     Token,
 }
 
@@ -61,6 +63,8 @@ pub struct Stage {
 /// A simulator that accepts everything.
 pub struct Peer {
     pub url: String,
+    /// Its FCM and its token endpoint, without TLS.
+    pub http_url: String,
     pub ca_file: PathBuf,
     _process: Process,
 }
@@ -70,7 +74,7 @@ impl Stage {
         let cores = Cores::find();
         let folder = tempfile::Builder::new().prefix("pushlet-bench-").tempdir().unwrap();
         let peer = Peer::start(folder.path(), cores.peer);
-        write_credentials(folder.path());
+        write_credentials(folder.path(), &peer);
         std::fs::write(folder.path().join("payload.json"), payload(PAYLOAD_BYTES)).unwrap();
         let uri = |token| format!("{}/3/device/{}\n", peer.url, device_token(token));
         let uris: String = (0..TOKENS).map(uri).collect();
@@ -83,13 +87,16 @@ impl Stage {
     }
 }
 
-fn write_credentials(folder: &Path) {
+fn write_credentials(folder: &Path, peer: &Peer) {
     let identity = Authority::generate("Pushlet benchmark").unwrap();
     let identity = identity.client(&Subject::of_app(TOPIC)).unwrap();
     let pem = [identity.certificate_pem().unwrap(), identity.key_pem().unwrap()].concat();
     std::fs::write(folder.join("app.pem"), pem).unwrap();
     let key = SigningKey::generate("KEY1234567", "TEAM123456").unwrap();
     std::fs::write(folder.join("app.p8"), key.p8().unwrap()).unwrap();
+    let account = ServiceAccount::generate("benchmark").unwrap();
+    let account = account.json(&format!("{}/token", peer.http_url));
+    std::fs::write(folder.join("account.json"), account).unwrap();
 }
 
 impl Peer {
@@ -102,10 +109,14 @@ impl Peer {
             .arg(&ca_file)
             .stdout(Stdio::piped());
         let mut process = Process::start(command);
-        let url = process.await_line(|line| {
-            line.strip_prefix("production_url = \"")?.strip_suffix('"').map(str::to_owned)
-        });
-        Self { url, ca_file, _process: process }
+        let mut told = |key: &str| {
+            let start = format!("{key} = \"");
+            process
+                .await_line(|line| line.strip_prefix(&start)?.strip_suffix('"').map(str::to_owned))
+        };
+        let url = told("production_url");
+        let http_url = told("url");
+        Self { url, http_url, ca_file, _process: process }
     }
 
     /// Its port on loopback.
@@ -164,11 +175,15 @@ fn config(stage: &Stage, shape: &Shape<'_>) -> String {
     let mut text = format!(
         "[server]\nbind = \"127.0.0.1:0\"\n\
          [[auth.credentials]]\nusername = {USERNAME:?}\npassword = {PASSWORD:?}\n\
+         [fcm]\nurl = {:?}\n\
          [apns]\nproduction_url = {:?}\nsandbox_url = {:?}\nca_file = {:?}\n{}\n",
-        shape.url, shape.sandbox_url, stage.peer.ca_file, shape.apns
+        stage.peer.http_url, shape.url, shape.sandbox_url, stage.peer.ca_file, shape.apns
     );
     let credential = match shape.credential {
         Credential::Certificate => format!("apns_pem_file = {:?}", stage.file("app.pem")),
+        Credential::ServiceAccount => {
+            format!("fcm_service_account_file = {:?}", stage.file("account.json"))
+        }
         Credential::Token => format!(
             "apns_p8_file = {:?}\napns_key_id = \"KEY1234567\"\napns_team_id = \"TEAM123456\"\n\
              apns_topic = {TOPIC:?}",
@@ -178,7 +193,11 @@ fn config(stage: &Stage, shape: &Shape<'_>) -> String {
     for number in 0..shape.applications + shape.sandboxed {
         let mode = if number < shape.applications { "production" } else { "development" };
         let id = application_id(number);
-        let entry = format!("application_id = {id:?}\napns_mode = {mode:?}\n{credential}");
+        let mode = match shape.credential {
+            Credential::ServiceAccount => String::new(),
+            Credential::Certificate | Credential::Token => format!("apns_mode = {mode:?}\n"),
+        };
+        let entry = format!("application_id = {id:?}\n{mode}{credential}");
         writeln!(text, "[[applications]]\n{entry}").unwrap();
     }
     text

@@ -58,11 +58,12 @@ fn shapes(full: bool) -> Vec<(usize, Credential)> {
         (1, Credential::Certificate),
         (1_000, Credential::Certificate),
         (1, Credential::Token),
+        (1, Credential::ServiceAccount),
         (100, Credential::Certificate),
         (100, Credential::Token),
         (1_000, Credential::Token),
     ];
-    all[..if full { all.len() } else { 3 }].to_vec()
+    all[..if full { all.len() } else { 4 }].to_vec()
 }
 
 fn all_rows(shapes: &[(usize, Credential)], extent: Extent) -> Vec<Row> {
@@ -85,7 +86,7 @@ fn all_rows(shapes: &[(usize, Credential)], extent: Extent) -> Vec<Row> {
         for callers in [1, 64, 512] {
             let main = match (applications, credential) {
                 (1, Credential::Certificate) => true,
-                (1, Credential::Token) => callers == 64,
+                (1, Credential::ServiceAccount | Credential::Token) => callers == 64,
                 _ => callers == 512,
             };
             if main || extent.full {
@@ -113,6 +114,7 @@ fn transport_name(streams: usize) -> String {
 fn relay_name(callers: usize, applications: usize, credential: Credential) -> String {
     let credential = match credential {
         Credential::Certificate => "certificate",
+        Credential::ServiceAccount => "FCM",
         Credential::Token => "token",
     };
     format!("(c) relay, {callers} callers, {applications} apps, {credential}")
