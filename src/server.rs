@@ -140,9 +140,8 @@ fn listen(address: SocketAddr, runtime: &Handle) -> std::io::Result<TcpListener>
 fn state(config: &Config, address: SocketAddr, runtime: &Handle) -> Result<Api, StartError> {
     let context = apns::Context::new(config.apns.clone(), runtime.clone()).map_err(StartError)?;
     let context = Arc::new(context);
-    let no_client = |error| StartError(format!("the client for google cannot be made: {error}"));
-    let gcm = Gcm::new(&config.gcm, runtime.clone()).map_err(no_client)?;
-    let fcm = fcm::Context::new(config.fcm.clone(), runtime.clone()).map_err(no_client)?;
+    let gcm = Gcm::new(&config.gcm, runtime.clone());
+    let fcm = fcm::Context::new(config.fcm.clone(), runtime.clone());
     let fcm = Arc::new(fcm);
     let registry = Registry::new(config.server.max_applications, config.feedback.clone());
     for preload in &config.applications {

@@ -17,7 +17,8 @@ use url::Url;
 use super::fcm::message::FcmTarget;
 use super::json::Object;
 use super::legacy::{Draft, Priority, Report, Row, Target};
-use super::{retry_after, web};
+use super::retry_after;
+use super::web::{self, LazyClient};
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
 use crate::secret::Secret;
 
@@ -193,7 +194,7 @@ impl Message {
 /// The way to the legacy endpoint, shared by everybody who comes with a key of his own.
 #[derive(Debug)]
 pub struct Gcm {
-    client: reqwest::Client,
+    client: LazyClient,
     legacy_url: Option<Url>,
     timeout: Duration,
     runtime: Handle,
@@ -232,12 +233,10 @@ struct GroupAnswer {
 impl Gcm {
     /// Makes no connection. `runtime` is where requests run, since a handler's own runtime may be
     /// busy with other calls.
-    ///
-    /// # Errors
-    /// When the TLS library cannot be set up.
-    pub fn new(settings: &Settings, runtime: Handle) -> Result<Self, reqwest::Error> {
+    #[must_use]
+    pub fn new(settings: &Settings, runtime: Handle) -> Self {
         let (legacy_url, timeout) = (settings.legacy_url.clone(), settings.timeout);
-        Ok(Self { client: web::client().build()?, legacy_url, timeout, runtime })
+        Self { client: LazyClient::new(None, None), legacy_url, timeout, runtime }
     }
 
     /// How long a call may take in all.
@@ -259,8 +258,11 @@ impl Gcm {
             return key_refused(None, Some("the key has characters that no key has".to_owned()));
         };
         key.set_sensitive(true);
-        let request = self
-            .client
+        let client = match self.client.get() {
+            Ok(client) => client,
+            Err(error) => return web::no_client(&error),
+        };
+        let request = client
             .post(url)
             .header(AUTHORIZATION, key)
             .header(CONTENT_TYPE, "application/json")

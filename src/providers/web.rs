@@ -2,10 +2,55 @@
 //! none came.
 
 use std::error::Error as _;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
+
+/// A client that is made when it is first needed: each reads the system's certificate authorities,
+/// a megabyte that a relay for Apple alone has no use for.
+#[derive(Debug)]
+pub(super) struct LazyClient {
+    connect_timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    made: OnceLock<reqwest::Client>,
+}
+
+impl LazyClient {
+    /// Timeouts of making a connection, and of a whole exchange; `None` is none of its own.
+    pub(super) fn new(connect_timeout: Option<Duration>, timeout: Option<Duration>) -> Self {
+        Self { connect_timeout, timeout, made: OnceLock::new() }
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// When the TLS library cannot be set up.
+    pub(super) fn get(&self) -> Result<&reqwest::Client, reqwest::Error> {
+        if let Some(client) = self.made.get() {
+            return Ok(client);
+        }
+        let mut builder = client();
+        if let Some(limit) = self.connect_timeout {
+            builder = builder.connect_timeout(limit);
+        }
+        if let Some(limit) = self.timeout {
+            builder = builder.timeout(limit);
+        }
+        let client = builder.build()?;
+        // Of two that were made at once, one is kept.
+        Ok(self.made.get_or_init(|| client))
+    }
+}
+
+/// No client could be made, so nothing was sent.
+pub(super) fn no_client(error: &reqwest::Error) -> Outcome {
+    let cause = Cause::Unreachable { detail: format!("no client: {}", sentence(error)) };
+    let (delivery, retry) = (Delivery::NotSent, Retry::Never);
+    Outcome::Failed(Failure { cause, delivery, retry, retry_after: None, id: None })
+}
 
 /// A client that follows nobody anywhere and repeats nothing: the one retry loop is in `delivery`.
 pub(super) fn client() -> reqwest::ClientBuilder {

@@ -85,7 +85,7 @@ impl Process {
     }
 
     /// Its first lines on standard output, until `wanted` finds something in one.
-    pub fn await_line<T>(&mut self, wanted: impl Fn(&str) -> Option<T>) -> T {
+    pub fn await_line<T>(&mut self, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
         let output = self.child.stdout.take().expect("its standard output is a pipe");
         BufReader::new(output)
             .lines()

@@ -109,13 +109,13 @@ impl Peer {
             .arg(&ca_file)
             .stdout(Stdio::piped());
         let mut process = Process::start(command);
-        let mut told = |key: &str| {
-            let start = format!("{key} = \"");
-            process
-                .await_line(|line| line.strip_prefix(&start)?.strip_suffix('"').map(str::to_owned))
-        };
-        let url = told("production_url");
-        let http_url = told("url");
+        let mut url = None;
+        let (url, http_url) = process.await_line(|line| {
+            let value = |key| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"');
+            url = url.take().or(value("production_url").map(str::to_owned));
+            // The one of APNs comes first.
+            value("url").and_then(|http_url| Some((url.take()?, http_url.to_owned())))
+        });
         Self { url, http_url, ca_file, _process: process }
     }
 

@@ -60,12 +60,10 @@ pub struct Context {
 impl Context {
     /// Makes no connection. `runtime` is where requests run, since a handler's own runtime may be
     /// busy with other calls.
-    ///
-    /// # Errors
-    /// When the TLS library cannot be set up.
-    pub fn new(settings: Settings, runtime: Handle) -> Result<Self, reqwest::Error> {
-        let lanes = Arc::new(Lanes::new(&settings.url)?);
-        Ok(Self { lanes, accounts: Accounts::new(runtime.clone())?, settings, runtime })
+    #[must_use]
+    pub fn new(settings: Settings, runtime: Handle) -> Self {
+        let lanes = Arc::new(Lanes::new(&settings.url));
+        Self { lanes, accounts: Accounts::new(runtime.clone()), settings, runtime }
     }
 
     /// Reads a service account. It costs no more than the parsing.
@@ -152,8 +150,10 @@ impl Fcm {
             Ok(Err(no_token)) => return no_token.into_outcome(),
             Err(_) => return web::too_late(),
         };
-        let Ok(place) = timeout_at(deadline, self.context.lanes.place()).await else {
-            return web::too_late();
+        let place = match timeout_at(deadline, self.context.lanes.place()).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(error)) => return web::no_client(&error),
+            Err(_) => return web::too_late(),
         };
         let request = place
             .client

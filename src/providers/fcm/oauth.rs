@@ -29,7 +29,8 @@ use tokio::time::Instant;
 
 use super::credential::ServiceAccount;
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Rejection, Retry};
-use crate::providers::{retry_after, web};
+use crate::providers::retry_after;
+use crate::providers::web::{self, LazyClient};
 
 /// The one permission that sending needs.
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
@@ -60,7 +61,7 @@ const MIN_AGE: Duration = Duration::from_secs(10);
 /// Every account of the process, each once.
 #[derive(Debug)]
 pub(super) struct Accounts {
-    client: reqwest::Client,
+    client: Arc<LazyClient>,
     runtime: Handle,
     /// Guards the map alone; entries whose last user is gone are swept when one is added.
     accounts: Mutex<HashMap<[u8; 32], Weak<Account>>>,
@@ -69,7 +70,7 @@ pub(super) struct Accounts {
 /// One service account and its token.
 pub(super) struct Account {
     file: ServiceAccount,
-    client: reqwest::Client,
+    client: Arc<LazyClient>,
     runtime: Handle,
     /// Guards the token and who fetches the next one; never held while waiting.
     state: Mutex<State>,
@@ -125,9 +126,9 @@ impl NoToken {
 }
 
 impl Accounts {
-    pub(super) fn new(runtime: Handle) -> Result<Self, reqwest::Error> {
-        let client = web::client().connect_timeout(CONNECT_TIMEOUT).timeout(FETCH_TIMEOUT);
-        Ok(Self { client: client.build()?, runtime, accounts: Mutex::default() })
+    pub(super) fn new(runtime: Handle) -> Self {
+        let client = Arc::new(LazyClient::new(Some(CONNECT_TIMEOUT), Some(FETCH_TIMEOUT)));
+        Self { client, runtime, accounts: Mutex::default() }
     }
 
     /// The account of this file, shared with whoever holds it already.
@@ -140,7 +141,7 @@ impl Accounts {
         let fingerprint = file.fingerprint;
         let account = Arc::new(Account {
             file,
-            client: self.client.clone(),
+            client: Arc::clone(&self.client),
             runtime: self.runtime.clone(),
             state: Mutex::default(),
         });
@@ -251,15 +252,15 @@ impl Account {
         let body = format!(
             "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}"
         );
-        let request = self
-            .client
-            .post(self.file.token_uri.clone())
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(body);
         let started = Instant::now();
         let broken = |error: reqwest::Error| {
             unavailable(&format!("no access token: {}", web::sentence(&error)))
         };
+        let client = self.client.get().map_err(broken)?;
+        let request = client
+            .post(self.file.token_uri.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body);
         let mut response = request.send().await.map_err(broken)?;
         let status = response.status().as_u16();
         let wait = retry_after(response.headers(), SystemTime::now());
