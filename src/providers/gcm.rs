@@ -110,13 +110,23 @@ impl Default for Settings {
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// A message in the words of Google's legacy protocol, for the owner of an API key.
-#[derive(Debug)]
 pub struct Message {
     api_key: Secret<String>,
     shape: Shape,
     body: Bytes,
     /// Send it again when its answer was lost, though people may be notified twice.
     pub at_least_once: bool,
+}
+
+/// Leaves out what is said and to whom.
+impl fmt::Debug for Message {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Message")
+            .field("shape", &self.shape)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a good answer looks like.

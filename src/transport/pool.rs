@@ -30,7 +30,6 @@ pub(super) enum Command {
 }
 
 /// A request as a caller gives it.
-#[derive(Debug)]
 pub struct Request {
     /// Method, URI and headers; `content-length` included.
     pub head: http::Request<()>,
