@@ -144,3 +144,73 @@ impl Signer {
         Ok(token)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openssl::ec::EcGroup;
+    use openssl::nid::Nid;
+
+    use super::*;
+
+    fn key(team_id: &str) -> SigningKey {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1);
+        let key = group.and_then(|group| EcKey::generate(&group));
+        let key = key.unwrap_or_else(|error| panic!("{error}"));
+        SigningKey {
+            key,
+            key_id: "KEY1234567".to_owned(),
+            team_id: team_id.to_owned(),
+            fingerprint: [7; 32],
+        }
+    }
+
+    fn shown(signer: &Signer) -> HeaderValue {
+        signer.authorization().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn a_key_of_a_team_has_one_signer_however_often_it_is_registered() {
+        let tokens = Tokens::default();
+
+        let first = tokens.signer(key("TEAM123456"));
+        let again = tokens.signer(key("TEAM123456"));
+        let other = tokens.signer(key("TEAM654321"));
+
+        assert!(Arc::ptr_eq(&first, &again));
+        assert!(!Arc::ptr_eq(&first, &other));
+        assert_eq!(shown(&first), shown(&again));
+        drop((first, again));
+        let _ = tokens.signer(key("TEAM000000"));
+        let left = tokens.signers.lock().unwrap_or_else(PoisonError::into_inner).len();
+        assert_eq!(left, 2, "the one that nobody holds any more is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_kept_for_fifty_minutes_and_then_renewed() {
+        let signer = Tokens::default().signer(key("TEAM123456"));
+        let first = shown(&signer);
+
+        tokio::time::advance(RENEW_AFTER - Duration::from_secs(1)).await;
+        assert_eq!(shown(&signer), first);
+        tokio::time::advance(Duration::from_secs(1)).await;
+
+        assert_ne!(shown(&signer), first);
+        assert!(first.is_sensitive());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_token_is_replaced_once_in_twenty_minutes() {
+        let signer = Tokens::default().signer(key("TEAM123456"));
+        let first = shown(&signer);
+
+        assert!(signer.replace(&first), "renewed");
+        let second = shown(&signer);
+        assert!(signer.replace(&first), "somebody else renewed it already");
+        assert_eq!(shown(&signer), second);
+        assert!(!signer.replace(&second), "not again so soon");
+        tokio::time::advance(MIN_AGE).await;
+
+        assert!(signer.replace(&second));
+        assert_ne!(shown(&signer), second);
+    }
+}

@@ -5,3 +5,4 @@ mod credential;
 mod kdf_cost;
 mod p12;
 mod pem;
+mod token;
