@@ -86,12 +86,14 @@ pub async fn read(
              in the body",
         ));
     }
-    match kind {
-        None => Ok(Params::default()),
-        Some(Kind::Form) => form(&body),
-        Some(Kind::Json) => json(&body),
-        Some(Kind::Multipart) => multipart(request.headers(), body).await,
-    }
+    let params = match kind {
+        None => Params::default(),
+        Some(Kind::Form) => form(&body)?,
+        Some(Kind::Json) => json(&body)?,
+        Some(Kind::Multipart) => multipart(request.headers(), body).await?,
+    };
+    params.check_text()?;
+    Ok(params)
 }
 
 /// The types of bodies that are read.

@@ -36,6 +36,9 @@ const EMPTY_IS_LEFT_OUT: &[&str] = &[
     "to",
 ];
 
+/// What may be bytes; everything else is text.
+const FILES: &[&str] = &["apns_p12", "apns_p8", "apns_pem", "fcm_service_account"];
+
 /// The parameters of one call, as they came. Each is taken out once.
 #[derive(Default)]
 pub struct Params {
@@ -54,6 +57,21 @@ impl Params {
     /// Adds one more, under a name that may be there already.
     pub(super) fn push(&mut self, name: String, value: Value) {
         self.entries.push((name, value));
+    }
+
+    /// Checks that text is text.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_request` for what is not UTF-8.
+    pub(super) fn check_text(&self) -> Result<(), ApiError> {
+        for (name, value) in &self.entries {
+            match value {
+                Value::Bytes(bytes) if !FILES.contains(&name.as_str()) => utf8(name, bytes)?,
+                Value::Bytes(_) | Value::Json(_) => continue,
+            };
+        }
+        Ok(())
     }
 
     /// How many there are.
@@ -382,8 +400,10 @@ fn word<'a>(name: &str, value: &'a Value) -> Result<Cow<'a, str>, ApiError> {
 }
 
 fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, ApiError> {
-    str::from_utf8(bytes)
-        .map_err(|_| ApiError::invalid_request(format!("{name} is not utf-8; send it as utf-8")))
+    str::from_utf8(bytes).map_err(|_| {
+        let name = excerpt(name);
+        ApiError::invalid_request(format!("{name} is not utf-8; send it as utf-8"))
+    })
 }
 
 fn json_text(raw: &RawValue) -> Result<String, ApiError> {

@@ -331,3 +331,16 @@ async fn text_that_is_not_utf_8_is_refused() {
     assert_eq!(bench.count(), 0);
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_no_text_is_refused_before_anything_is_looked_at() {
+    let bench = Bench::start().await;
+
+    for name in ["alert", "device_token", "nobody_knows_this"] {
+        let answer = bench.text(SEND, &format!("{name}=%ff")).await;
+
+        let message = format!("{name} is not utf-8; send it as utf-8");
+        assert_eq!(answer.told(), refusal(400, "invalid_request", &message));
+    }
+    bench.stop().await;
+}
