@@ -58,7 +58,8 @@ impl Judgement {
                         // A 429 whose body was cut off is told by its status alone.
                         let is_half = reason.is_none() && error == "apns_throttled";
                         self.half += u64::from(is_half);
-                        Some(*theirs) == *status && (is_half || reason.as_ref() == Some(word))
+                        Some(*theirs) == *status
+                            && (is_half || reason.as_deref().unwrap_or_default() == word)
                     },
                 );
                 (error.clone(), seen.accepted == 0 && is_theirs)
