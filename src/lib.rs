@@ -12,7 +12,7 @@
 //! | `apps` | what callers have registered, and their dead tokens |
 //! | `providers` | one folder per push service: credential, request, answer |
 //! | `transport` | persistent HTTP/2 connections |
-//! | `simulator` | a fake APNs and GCM that ships with the product |
+//! | `simulator` | a fake APNs, FCM and GCM that ships with the product |
 //! | `outcome`, `secret`, `telemetry` | the ground; they import nothing of ours |
 
 pub mod api;
