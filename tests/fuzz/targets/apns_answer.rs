@@ -37,7 +37,9 @@ fuzz_target!(init: seeds::write("apns_answer", seeds), |data: &[u8]| {
         Outcome::Accepted(Receipt::Apns { apns_id }) => {
             assert_eq!((status, apns_id.as_str()), (StatusCode::OK, id));
         }
-        Outcome::Accepted(Receipt::Gcm { .. }) => panic!("an answer of Google's"),
+        Outcome::Accepted(Receipt::Fcm { .. } | Receipt::Gcm { .. }) => {
+            panic!("an answer of Google's")
+        }
         Outcome::Failed(failure) => {
             assert_ne!(status, StatusCode::OK);
             assert_eq!(failure.id.as_deref(), Some(id));
