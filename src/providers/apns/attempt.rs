@@ -97,7 +97,7 @@ impl Attempt {
             let outcome = Outcome::Failed(Failure {
                 cause: Cause::Provider { status, reason: reason.clone() },
                 delivery: Delivery::NotSent,
-                retry: Retry::Once,
+                retry: Retry::Renewed,
                 retry_after: None,
                 id: Some(sent.apns_id.to_owned()),
             });
