@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::error::ApiError;
 use super::params::Params;
-use super::{Api, answer, body, timestamp};
+use super::{Api, Snapshot, answer, body, timestamp};
 use crate::apps::ApplicationId;
 use crate::apps::registration::{Registration, RegistrationError};
 use crate::providers::Providers;
@@ -56,7 +56,7 @@ struct Summary<'a> {
 pub(super) async fn register(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<Api>,
+    api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
     answer(&api, run(&request, payload, &api)).await
 }

@@ -40,7 +40,7 @@ pub struct Credential {
 }
 
 /// Lets callers in or not.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Door {
     entries: Vec<Entry>,
     /// Without credentials on a loopback address, only calls that come from this machine and mean
@@ -48,7 +48,7 @@ pub struct Door {
     local_only: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     /// SHA-256 of user name and password: equal lengths, compared in constant time.
     username: Secret<[u8; 32]>,

@@ -15,7 +15,7 @@ use super::body::{self, Unread};
 use super::error::ApiError;
 use super::fcm_answer::{self, Answer};
 use super::outcome::seconds;
-use super::{Api, Bridged, answer, auth};
+use super::{Api, Bridged, Snapshot, answer, auth};
 use crate::apps::Application;
 use crate::providers::fcm::bridge::Plan;
 use crate::providers::fcm::message::FcmTarget;
@@ -44,7 +44,7 @@ enum Shape {
 pub(super) async fn send(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<Api>,
+    api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
     answer(&api, run(&request, payload, &api)).await
 }

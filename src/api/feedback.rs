@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::error::ApiError;
-use super::{Api, answer, body, timestamp};
+use super::{Api, Snapshot, answer, body, timestamp};
 use crate::apps::feedback::{DeadToken, Taken};
 
 const KNOWN: &[&str] = &["application_id", "keep"];
@@ -33,7 +33,7 @@ struct Row<'a> {
 pub(super) async fn read(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<Api>,
+    api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
     answer(&api, run(&request, payload, &api)).await
 }

@@ -11,7 +11,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::Params;
-use super::{Api, answer, body, fcm_answer, outcome};
+use super::{Api, Snapshot, answer, body, fcm_answer, outcome};
 use crate::apps::Application;
 use crate::providers::fcm::bridge::Plan;
 use crate::providers::fcm::message::FcmTarget;
@@ -65,7 +65,7 @@ impl Service {
 pub(super) async fn send(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<Api>,
+    api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
     answer(&api, run(&request, payload, &api)).await
 }

@@ -4,6 +4,7 @@ pub mod apns_message;
 mod applications;
 pub mod auth;
 pub mod body;
+pub mod current;
 mod drop_in;
 pub mod error;
 mod fcm_answer;
@@ -33,6 +34,7 @@ use time::format_description::well_known::Rfc3339;
 use tracing::Instrument;
 
 use self::auth::Door;
+use self::current::{Current, Snapshot};
 use self::error::ApiError;
 use crate::apps::Application;
 use crate::apps::registration::Registrar;
@@ -56,8 +58,9 @@ pub struct Compat {
     pub ignore_unknown: bool,
 }
 
-/// What every call works with; one for the process, shared by all workers.
-#[derive(Debug)]
+/// What every call works with, shared by all workers. What a reload changes stands here as such; the
+/// rest lives as long as the process, and a further state shares it.
+#[derive(Debug, Clone)]
 pub struct Api {
     /// Who may call.
     pub door: Door,
@@ -68,16 +71,16 @@ pub struct Api {
     /// Who is registered.
     pub registry: Arc<Registry>,
     /// Reads credentials.
-    pub registrar: Registrar,
+    pub registrar: Arc<Registrar>,
     /// Sends.
-    pub dispatcher: Dispatcher,
+    pub dispatcher: Arc<Dispatcher>,
     /// Stands for everybody who sends with a `gcm_api_key` and no application, unless the key is
     /// bridged.
     pub bare_keys: Arc<Application>,
     /// The old keys that stand for service accounts.
     pub bridge: HashMap<KeyHash, Bridged>,
     /// Set when the process is on its way out: connections are closed after their answer.
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
 }
 
 /// What an old key of Google's stands for.
@@ -141,8 +144,8 @@ pub async fn identify<B: MessageBody>(
 ) -> Result<ServiceResponse<B>, actix_web::Error> {
     let id = request_id(request.headers());
     let draining = request
-        .app_data::<web::Data<Api>>()
-        .is_some_and(|api| api.draining.load(Ordering::Relaxed));
+        .app_data::<web::Data<Current>>()
+        .is_some_and(|current| current.api().draining.load(Ordering::Relaxed));
     let span = tracing::error_span!("call", request.id = id.to_str().unwrap_or_default());
     let mut response = next.call(request).instrument(span).await?;
     response.headers_mut().insert(X_REQUEST_ID, id);

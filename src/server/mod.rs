@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::api::auth::Door;
 use crate::api::body::Limits;
+use crate::api::current::Current;
 use crate::api::{self, Api, Bridged};
 use crate::apps::feedback::{self, Feedback};
 use crate::apps::registration::Registrar;
@@ -41,7 +42,7 @@ pub struct Server {
     applications: usize,
     listening: actix_web::dev::Server,
     handle: ServerHandle,
-    api: web::Data<Api>,
+    current: web::Data<Current>,
 }
 
 /// Why a relay could not start: a sentence.
@@ -69,9 +70,10 @@ impl Server {
         })?;
         let failed = |error: std::io::Error| StartError(format!("the start failed: {error}"));
         let address = listener.local_addr().map_err(failed)?;
-        let api = web::Data::new(state(config, address, runtime)?);
+        let api = state(config, address, runtime)?;
         let applications = api.registry.len();
-        let shared = api.clone();
+        let current = web::Data::new(Current::new(api));
+        let shared = current.clone();
         let drop_in = config.gcm.drop_in_routes;
         let server = HttpServer::new(move || {
             App::new()
@@ -95,7 +97,7 @@ impl Server {
         };
         let listening = server.listen(listener).map_err(failed)?.run();
         let handle = listening.handle();
-        Ok(Self { address, applications, listening, handle, api })
+        Ok(Self { address, applications, listening, handle, current })
     }
 
     /// The address that it listens on.
@@ -116,13 +118,13 @@ impl Server {
     /// # Errors
     /// When the system takes the listening socket away.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
-        let Self { mut listening, handle, api, .. } = self;
+        let Self { mut listening, handle, current, .. } = self;
         tokio::select! {
             ended = &mut listening => return ended,
             () = shutdown => {}
         }
         tracing::info!("stopping: no new connections, finishing what is in flight");
-        api.draining.store(true, Ordering::Relaxed);
+        current.api().draining.store(true, Ordering::Relaxed);
         let (ended, ()) = tokio::join!(listening, handle.stop(true));
         ended
     }
@@ -156,17 +158,19 @@ fn state(config: &Config, address: SocketAddr, runtime: &Handle) -> Result<Api, 
         compat: config.compat.clone(),
         registry: Arc::new(registry),
         registrar: Registrar::start(context, fcm)
-            .map_err(|error| StartError(format!("no thread for credentials: {error}")))?,
+            .map_err(|error| StartError(format!("no thread for credentials: {error}")))?
+            .into(),
         dispatcher: Dispatcher::new(&delivery::Settings {
             max_in_flight_per_application: config.apns.max_in_flight_per_application,
             max_in_flight: config.server.max_in_flight,
-        }),
+        })
+        .into(),
         bare_keys: Arc::new(nameless(Providers {
             gcm: Some(Arc::new(gcm)),
             ..Providers::default()
         })),
         bridge,
-        draining: AtomicBool::new(false),
+        draining: Arc::default(),
     })
 }
 
