@@ -1,4 +1,4 @@
-//! The command line: `pushlet serve | simulate | demo`.
+//! The command line: one subcommand for each thing that a person does with a relay.
 
 mod cli;
 
@@ -18,6 +18,8 @@ struct Arguments {
 enum Command {
     /// Run relay and simulator together on 127.0.0.1:9292, and show the calls to try
     Demo,
+    /// Say what a certificate, key or service account is, and what is wrong with it
+    Inspect(cli::inspect::Arguments),
     /// Run the relay
     Serve(cli::serve::Arguments),
     /// Run a fake APNs and GCM to try the relay against
@@ -35,15 +37,20 @@ fn main() -> ExitCode {
     let handle = runtime.handle();
     let ended = runtime.block_on(async {
         match arguments.command {
-            Command::Demo => cli::demo::run(handle).await,
-            Command::Serve(arguments) => cli::serve::run(&arguments, handle).await,
-            Command::Simulate(arguments) => cli::simulate::run(&arguments, handle).await,
+            Command::Demo => cli::demo::run(handle).await.map(done),
+            Command::Inspect(arguments) => cli::inspect::run(&arguments),
+            Command::Serve(arguments) => cli::serve::run(&arguments, handle).await.map(done),
+            Command::Simulate(arguments) => cli::simulate::run(&arguments, handle).await.map(done),
         }
     });
     // What is left on the runtime, such as a look-up that hangs, must not hold the process back.
     runtime.shutdown_background();
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(sentence) => cli::fail(&sentence),
     }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }

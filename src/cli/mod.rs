@@ -1,6 +1,8 @@
 //! The subcommands, one file each.
 
 pub(crate) mod demo;
+pub(crate) mod inspect;
+mod password;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 
@@ -18,6 +20,23 @@ pub(crate) fn fail(sentence: &str) -> ExitCode {
 /// Prints for the person at the terminal. A closed pipe is nobody's fault.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Text of others on a terminal: what would move the cursor, or worse, is spelt out.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for sign in text.chars() {
+        if sign.is_control() { plain.extend(sign.escape_default()) } else { plain.push(sign) }
+    }
+    plain
+}
+
+/// Prints a report as JSON for a program.
+pub(crate) fn say_json(report: &impl serde::Serialize) -> Result<(), String> {
+    let json = serde_json::to_string(report)
+        .map_err(|error| format!("the report could not be written as JSON: {error}"))?;
+    say(&json);
+    Ok(())
 }
 
 /// SIGTERM and SIGINT.

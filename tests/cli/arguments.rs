@@ -1,21 +1,13 @@
 //! What can be asked for on the command line, and what cannot.
 
-use std::process::Command;
-
-/// Exit code, standard output, standard error.
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pushlet"));
-    let output = command.args(arguments).env_clear().output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
+use super::run;
 
 #[test]
 fn help_lists_every_subcommand() {
     let (code, output, errors) = run(&["--help"]);
 
     assert_eq!((code, errors.as_str()), (Some(0), ""));
-    for command in ["demo", "serve", "simulate"] {
+    for command in ["demo", "inspect", "serve", "simulate"] {
         assert!(output.contains(&format!("\n  {command} ")), "{output}");
         let (code, of_command, _) = run(&[command, "--help"]);
         assert_eq!(code, Some(0));

@@ -95,6 +95,11 @@ impl Bundle {
     /// Chooses certificate and key by the public key that they share, never by position. Of several
     /// pairs (a renewed certificate beside the old one) the one that is valid and lasts longest.
     pub(super) fn into_certificate(self, now: OffsetDateTime) -> Result<Certificate, Problem> {
+        self.choose(now)?.finish(&self.certificates, now)
+    }
+
+    /// The pair itself, whether it can be used or not.
+    pub(super) fn choose(&self, now: OffsetDateTime) -> Result<Candidate<'_>, Problem> {
         if self.certificates.is_empty() {
             return Err(Problem::CertificateMissing);
         }
@@ -115,13 +120,14 @@ impl Bundle {
                 best = Some(candidate);
             }
         }
-        best.ok_or(Problem::KeyMismatch)?.finish(&self.certificates, now)
+        best.ok_or(Problem::KeyMismatch)
     }
 }
 
-struct Candidate<'a> {
-    certificate: &'a X509,
-    key: &'a PKey<Private>,
+/// A certificate with its key.
+pub(super) struct Candidate<'a> {
+    pub(super) certificate: &'a X509,
+    pub(super) key: &'a PKey<Private>,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
 }
@@ -131,7 +137,8 @@ impl Candidate<'_> {
         ((self.not_before..=self.not_after).contains(&now), self.not_after)
     }
 
-    fn finish(self, all: &[X509], now: OffsetDateTime) -> Result<Certificate, Problem> {
+    /// Whether it can be used at this time.
+    pub(super) fn check(&self, now: OffsetDateTime) -> Result<(), Problem> {
         if now > self.not_after {
             return Err(Problem::Expired(self.not_after.date()));
         }
@@ -147,6 +154,11 @@ impl Candidate<'_> {
                 RSA_BITS.end()
             )));
         }
+        Ok(())
+    }
+
+    fn finish(self, all: &[X509], now: OffsetDateTime) -> Result<Certificate, Problem> {
+        self.check(now)?;
         let der = self.certificate.to_der().map_err(|_| Problem::Damaged)?;
         let purpose = Purpose::read(&der);
         Ok(Certificate {
@@ -164,14 +176,14 @@ impl Candidate<'_> {
 
 /// What Apple wrote into a certificate. Its extensions are documented nowhere, so nothing in them
 /// is an error: what cannot be read is not there.
-struct Purpose {
-    topics: Vec<String>,
+pub(super) struct Purpose {
+    pub(super) topics: Vec<String>,
     user_id: Option<String>,
-    environments: Environments,
+    pub(super) environments: Environments,
 }
 
 impl Purpose {
-    fn read(der: &[u8]) -> Self {
+    pub(super) fn read(der: &[u8]) -> Self {
         let nothing =
             Self { topics: Vec::new(), user_id: None, environments: Environments::Unknown };
         let Ok((_, certificate)) = X509Certificate::from_der(der) else { return nothing };
@@ -259,7 +271,7 @@ pub(super) fn unreadable_key() -> Problem {
     Problem::KeyUnusable("the private key is damaged or of an unknown kind; export it again".into())
 }
 
-fn moment(time: &Asn1TimeRef) -> Result<OffsetDateTime, Problem> {
+pub(super) fn moment(time: &Asn1TimeRef) -> Result<OffsetDateTime, Problem> {
     let since = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(time));
     let since = since.map_err(|_| Problem::Damaged)?;
     let since = Duration::days(since.days.into()).checked_add(Duration::seconds(since.secs.into()));

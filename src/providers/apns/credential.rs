@@ -159,7 +159,7 @@ fn read_p8(text: &[u8], key_id: &str, team_id: &str) -> Result<Credential, Probl
 }
 
 /// The PKCS#8 inside: of a file with one block that is a key, or the file itself.
-fn p8_der(text: &[u8]) -> Result<Vec<u8>, Problem> {
+pub(super) fn p8_der(text: &[u8]) -> Result<Vec<u8>, Problem> {
     let blocks = pem::blocks(text);
     let found = look(text);
     let wrong = Err(Problem::WrongFormat { expected: Format::P8, found });
@@ -201,7 +201,7 @@ fn not_p256(what: &str) -> Problem {
     ))
 }
 
-fn signing_key(der: &[u8]) -> Result<EcKey<Private>, Problem> {
+pub(super) fn signing_key(der: &[u8]) -> Result<EcKey<Private>, Problem> {
     let key = match read_pkcs8(der) {
         Ok(key) => key,
         Err(Problem::Damaged) => EcKey::private_key_from_der(der)
@@ -218,7 +218,7 @@ fn signing_key(der: &[u8]) -> Result<EcKey<Private>, Problem> {
 }
 
 /// What a file looks like, for the diagnosis of one that is not what it was said to be.
-fn look(file: &[u8]) -> Found {
+pub(super) fn look(file: &[u8]) -> Found {
     let blocks = pem::blocks(file);
     if file.is_empty() {
         Found::Empty

@@ -5,6 +5,7 @@ mod ber;
 mod certificate;
 pub mod credential;
 pub mod device_token;
+pub mod inspection;
 pub mod kdf_cost;
 pub mod message;
 mod p12;

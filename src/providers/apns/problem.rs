@@ -44,7 +44,8 @@ impl Format {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::P12 => "PKCS#12",
             Self::P8 => "a .p8 signing key",

@@ -102,6 +102,39 @@ impl ServiceAccount {
     }
 }
 
+/// What of it is no secret.
+impl ServiceAccount {
+    /// The project that it sends for.
+    #[must_use]
+    pub fn project_id(&self) -> &str {
+        &self.project_id
+    }
+
+    /// The name of the account.
+    #[must_use]
+    pub fn client_email(&self) -> &str {
+        &self.client_email
+    }
+
+    /// The name of its key, where the file gives one.
+    #[must_use]
+    pub fn private_key_id(&self) -> Option<&str> {
+        self.private_key_id.as_deref()
+    }
+
+    /// The length of its RSA key.
+    #[must_use]
+    pub fn key_bits(&self) -> u32 {
+        self.key.bits()
+    }
+
+    /// Where it gets its access tokens.
+    #[must_use]
+    pub fn token_uri(&self) -> &Url {
+        &self.token_uri
+    }
+}
+
 fn invalid(problem: &str) -> InvalidServiceAccount {
     InvalidServiceAccount(problem.to_owned())
 }
