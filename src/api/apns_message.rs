@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::error::ApiError;
+use super::live_activity::live_activity;
 use super::params::Params;
 use crate::providers::apns::device_token::DeviceToken;
 use crate::providers::apns::message::{Draft, Expiration, MessageId, Priority};
@@ -23,6 +24,15 @@ const PARTS: &[&str] = &[
     "relevance_score",
     "target_content_id",
     "data",
+    "event",
+    "content_state",
+    "attributes",
+    "attributes_type",
+    "dismissal_date",
+    "input_push_channel",
+    "input_push_token",
+    "stale_date",
+    "timestamp",
 ];
 
 /// The parameters of a send that only Apple's service has; those that Google's has too are
@@ -30,17 +40,26 @@ const PARTS: &[&str] = &[
 /// `content_available`, `mutable_content` and `priority`.
 pub const APNS_ONLY: &[&str] = &[
     "apns_id",
+    "attributes",
+    "attributes_type",
     "category",
     "collapse_id",
+    "content_state",
+    "dismissal_date",
+    "event",
     "expiration",
     "identifier",
+    "input_push_channel",
+    "input_push_token",
     "interruption_level",
     "payload",
     "push_type",
     "relevance_score",
+    "stale_date",
     "subtitle",
     "target_content_id",
     "thread_id",
+    "timestamp",
     "topic",
     "ttl",
 ];
@@ -74,6 +93,7 @@ fn content(params: &mut Params) -> Result<Content, ApiError> {
     if let Some(payload) = params.object("payload")? {
         return Ok(Content::Whole(payload));
     }
+    let live_activity = live_activity(params)?;
     Ok(Content::Parts(Box::new(Parts {
         alert: params.text_or_object("alert")?,
         badge: small(params, "badge")?,
@@ -85,6 +105,7 @@ fn content(params: &mut Params) -> Result<Content, ApiError> {
             "passive, active, time-sensitive or critical",
             InterruptionLevel::parse,
         )?,
+        live_activity,
         mutable_content: params.boolean("mutable_content")?,
         relevance_score: params.number("relevance_score")?,
         sound: params.text_or_object("sound")?,
@@ -346,6 +367,8 @@ mod tests {
         ("alert", "[1]", "must be text or an object, found array"),
         ("apns_id", "\"{x\"", "must be a UUID such as 123e4567-e89b-42d3-a456-426614174000, found `{x`"),
         ("apns_id", "\"123e4567e89b42d3a456426614174000\"", "must be a UUID such as 123e4567-e89b-42d3-a456-426614174000, found `123e4567e89b42d3a456426614174000`"),
+        ("attributes", "{}", "belongs to a live activity; give event as well"),
+        ("attributes_type", "\"T\"", "belongs to a live activity; give event as well"),
         ("at_least_once", "\"yes\"", "must be true, false, 1 or 0, found `yes`"),
         ("badge", "-1", "must be a whole number from 0 to 2147483647, found `-1`"),
         ("badge", "2147483648", "must be a whole number from 0 to 2147483647, found `2147483648`"),
@@ -359,10 +382,15 @@ mod tests {
         ("collapse_id", "{}", "must be text, found object"),
         ("collapse_id", "\"a\\n\"", "must be at most 64 bytes, without control characters and without spaces at its ends"),
         ("content_available", "2", "must be true, false, 1 or 0, found `2`"),
+        ("content_state", "{}", "belongs to a live activity; give event as well"),
+        ("dismissal_date", "0", "belongs to a live activity; give event as well"),
+        ("event", "\"begin\"", "must be start, update or end, found `begin`"),
         ("expiration", "\"soon\"", "must be a whole number from 0 to 18446744073709551615, found `soon`"),
         ("expiration", "60", "must be 0 or a time in Unix seconds, found `60`, which looks like seconds from now; give those as ttl"),
         ("expiration", "1800000000000", "must be 0 or a time in Unix seconds, found `1800000000000`, which looks like milliseconds; divide by 1000"),
         ("identifier", "4294967296", "must be a whole number from 0 to 4294967295, found `4294967296`"),
+        ("input_push_channel", "\"dA==\"", "belongs to a live activity; give event as well"),
+        ("input_push_token", "true", "belongs to a live activity; give event as well"),
         ("interruption_level", "\"loud\"", "must be passive, active, time-sensitive or critical, found `loud`"),
         ("mutable_content", "\"TRUE\"", "must be true, false, 1 or 0, found `TRUE`"),
         ("payload", "[1]", "could not be converted to json: expected an object, found array"),
@@ -372,9 +400,11 @@ mod tests {
         ("relevance_score", "\"high\"", "must be a number, such as 0.5, found `high`"),
         ("relevance_score", "2", "must be from 0 to 1; only a liveactivity takes other numbers"),
         ("sound", "true", "must be text or an object, found boolean"),
+        ("stale_date", "0", "belongs to a live activity; give event as well"),
         ("subtitle", "0", "must be text, found number"),
         ("target_content_id", "[]", "must be text, found array"),
         ("thread_id", "false", "must be text, found boolean"),
+        ("timestamp", "0", "belongs to a live activity; give event as well"),
         ("title", "{}", "must be text, found object"),
         ("topic", "\"\"", "must be 1 to 255 visible ASCII characters, such as a bundle id"),
         ("ttl", "-5", "must be a whole number from 0 to 2147483647, found `-5`"),

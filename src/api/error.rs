@@ -307,8 +307,10 @@ impl From<Impossible> for ApiError {
             Impossible::InvalidCollapseId => "invalid_collapse_id",
             Impossible::InvalidData { problem } => return Self::invalid_json("data", problem),
             Impossible::InvalidExpiration { .. } => "invalid_expiration",
-            Impossible::InvalidPriority => "invalid_priority",
-            Impossible::InvalidPushType => "invalid_push_type",
+            Impossible::InvalidPriority | Impossible::InvalidPriorityOfLiveActivity => {
+                "invalid_priority"
+            }
+            Impossible::InvalidPushType | Impossible::NotLiveActivity => "invalid_push_type",
             Impossible::InvalidRelevanceScore => "invalid_relevance_score",
             Impossible::InvalidTopic { .. } => "invalid_topic",
             Impossible::MissingTopic => "missing_topic",

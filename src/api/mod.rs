@@ -10,6 +10,7 @@ pub mod error;
 mod fcm_answer;
 mod feedback;
 mod gcm_message;
+mod live_activity;
 mod message;
 mod outcome;
 pub mod params;

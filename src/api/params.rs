@@ -31,6 +31,7 @@ const EMPTY_IS_LEFT_OUT: &[&str] = &[
     "device_token",
     "fcm_service_account",
     "gcm_api_key",
+    "input_push_channel",
     "target_content_id",
     "thread_id",
     "to",

@@ -7,6 +7,7 @@ mod body;
 mod drop_in;
 mod error;
 mod feedback;
+mod live_activity;
 mod message;
 mod outcome;
 mod params;

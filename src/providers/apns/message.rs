@@ -7,6 +7,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::device_token::DeviceToken;
+use super::live_activity::LiveActivity;
 use super::payload::{Content, Payload};
 use super::push_type::PushType;
 use crate::providers::json::Number;
@@ -135,11 +136,11 @@ impl Draft {
         default_topic: Option<&str>,
         now: SystemTime,
     ) -> Result<Message, Impossible> {
-        let Payload { text: payload, is_silent } = Payload::of(&self.content)?;
+        let Payload { text: payload, is_silent } = Payload::of(&self.content, now)?;
         let push_type = push_type(self.push_type.as_deref(), &self.content, is_silent)?;
         let is_topic_given = self.topic.is_some();
         let topic = topic(self.topic, default_topic, &push_type)?;
-        let priority = priority(self.priority, &push_type)?;
+        let priority = priority(self.priority, &push_type, self.content.is_live_activity())?;
         refuse_relevance_score(&self.content, &push_type)?;
         let expiration_unix_secs =
             self.expiration.map(|expiration| expiration.unix_secs(now)).transpose()?;
@@ -196,6 +197,8 @@ pub enum Impossible {
     },
     /// Priority 10 for a background notification, which Apple calls an error.
     InvalidPriority,
+    /// Priority 1 for a Live Activity, which Apple wants to have 10 or 5.
+    InvalidPriorityOfLiveActivity,
     /// A push type that nobody knows, without a payload of the caller's own.
     InvalidPushType,
     /// A score outside 0 to 1 for anything but a Live Activity.
@@ -207,6 +210,8 @@ pub enum Impossible {
     },
     /// Neither the call nor the application names a topic.
     MissingTopic,
+    /// An event of a Live Activity under another push type.
+    NotLiveActivity,
     /// More bytes than Apple takes.
     PayloadTooLarge {
         /// The size of the payload.
@@ -243,6 +248,9 @@ impl fmt::Display for Impossible {
                 "priority must be 5 or 1 for a background notification, found `10`; leave it out \
                  and 5 is sent",
             ),
+            Self::InvalidPriorityOfLiveActivity => formatter.write_str(
+                "priority must be 10 or 5 for a live activity, found `1`; 5 counts for no budget",
+            ),
             Self::InvalidPushType => formatter.write_str(
                 "push_type must be alert, background, complication, controls, fileprovider, \
                  liveactivity, location, mdm, pushtotalk, voip or widgets; another word, of \
@@ -262,6 +270,8 @@ impl fmt::Display for Impossible {
                 "the application has no topic of its own; give topic, or register it with \
                  apns_topic",
             ),
+            Self::NotLiveActivity => formatter
+                .write_str("push_type must be liveactivity where event is given; leave it out"),
             Self::PayloadTooLarge { size_bytes, limit_bytes } => write!(
                 formatter,
                 "the payload has {size_bytes} bytes and apple takes {limit_bytes} for this \
@@ -278,6 +288,9 @@ fn push_type(
     content: &Content,
     is_silent: bool,
 ) -> Result<PushType, Impossible> {
+    if content.is_live_activity() {
+        return LiveActivity::push_type(word);
+    }
     let Some(word) = word else {
         return Ok(if is_silent { PushType::Background } else { PushType::Alert });
     };
@@ -316,11 +329,16 @@ fn topic(
     }
 }
 
-fn priority(given: Option<Priority>, push_type: &PushType) -> Result<Option<Priority>, Impossible> {
-    if *push_type != PushType::Background {
-        return Ok(given);
-    }
+fn priority(
+    given: Option<Priority>,
+    push_type: &PushType,
+    is_live_activity: bool,
+) -> Result<Option<Priority>, Impossible> {
     match given {
+        Some(Priority::PowerFirst) if is_live_activity => {
+            Err(Impossible::InvalidPriorityOfLiveActivity)
+        }
+        _ if *push_type != PushType::Background => Ok(given),
         None => Ok(Some(Priority::PowerAware)),
         Some(Priority::Immediate) => Err(Impossible::InvalidPriority),
         Some(Priority::PowerAware | Priority::PowerFirst) => Ok(given),

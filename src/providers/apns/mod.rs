@@ -7,6 +7,7 @@ pub mod credential;
 pub mod device_token;
 pub mod inspection;
 pub mod kdf_cost;
+pub mod live_activity;
 pub mod message;
 mod p12;
 pub mod payload;

@@ -1,5 +1,8 @@
 //! The JSON that reaches the phone: the `aps` dictionary and what stands beside it.
 
+use std::time::SystemTime;
+
+use super::live_activity::LiveActivity;
 use super::message::Impossible;
 use crate::providers::json::{self, Member, Number, Object, TextOrObject, Writer};
 
@@ -9,6 +12,16 @@ pub enum Content {
     Parts(Box<Parts>),
     /// The whole payload, sent as it is.
     Whole(Object),
+}
+
+impl Content {
+    /// Whether it speaks to a Live Activity by parameters. A whole payload is its caller's affair.
+    pub(super) fn is_live_activity(&self) -> bool {
+        match self {
+            Self::Parts(parts) => parts.live_activity.is_some(),
+            Self::Whole(_) => false,
+        }
+    }
 }
 
 /// The parts of a payload. Apple, "Generating a remote notification", describes each key.
@@ -26,6 +39,8 @@ pub struct Parts {
     pub data: Option<Object>,
     /// `interruption-level`.
     pub interruption_level: Option<InterruptionLevel>,
+    /// What a Live Activity is told; its alert is a dictionary, and the sound stands in it.
+    pub live_activity: Option<LiveActivity>,
     /// `mutable-content`: let the app's extension change it. `false` leaves it out, also where
     /// `data` has it.
     pub mutable_content: Option<bool>,
@@ -90,14 +105,14 @@ pub(super) struct Payload {
 
 impl Payload {
     /// Puts a payload together.
-    pub(super) fn of(content: &Content) -> Result<Self, Impossible> {
+    pub(super) fn of(content: &Content, now: SystemTime) -> Result<Self, Impossible> {
         match content {
-            Content::Parts(parts) => Self::composed(parts),
+            Content::Parts(parts) => Self::composed(parts, now),
             Content::Whole(object) => Ok(Self::whole(object)),
         }
     }
 
-    fn composed(parts: &Parts) -> Result<Self, Impossible> {
+    fn composed(parts: &Parts, now: SystemTime) -> Result<Self, Impossible> {
         if parts.says_nothing() {
             return Err(Impossible::EmptyNotification);
         }
@@ -105,6 +120,9 @@ impl Payload {
         let inherited = inherited_aps(&data)?;
 
         let mut aps = Writer::open();
+        if let Some(activity) = &parts.live_activity {
+            activity.write(now, &mut aps);
+        }
         write_alert(parts, &inherited, &mut aps)?;
         write_rest(parts, &mut aps);
         for member in inherited.iter().filter(|member| !parts.decide(&member.name())) {
@@ -161,10 +179,23 @@ impl Parts {
             && self.sound.is_none()
             && self.data.is_none()
             && self.content_available != Some(true)
+            && self.live_activity.is_none()
     }
 
     fn has_title(&self) -> bool {
         self.title.is_some() || self.subtitle.is_some()
+    }
+
+    /// Whether the alert has to be a dictionary, into which more is put than was given as `alert`.
+    fn has_dictionary(&self) -> bool {
+        let is_said = self.alert.is_some() || self.has_title();
+        self.has_title() || (self.live_activity.is_some() && is_said)
+    }
+
+    /// The sound that stands in the alert and not beside it: a Live Activity reads it there.
+    fn sound_of_alert(&self) -> Option<&TextOrObject> {
+        let is_live = self.live_activity.is_some() && self.has_dictionary();
+        self.sound.as_ref().filter(|_| is_live)
     }
 
     /// Whether a part was given for this key of `aps`, so that the one in `data` is out.
@@ -180,7 +211,7 @@ impl Parts {
             "sound" => self.sound.is_some(),
             "target-content-id" => self.target_content_id.is_some(),
             "thread-id" => self.thread_id.is_some(),
-            _ => false,
+            _ => self.live_activity.as_ref().is_some_and(|activity| activity.decides(key)),
         }
     }
 }
@@ -197,7 +228,7 @@ fn write_alert(
             titled.text(key, text);
         }
     }
-    match (&parts.alert, parts.has_title()) {
+    match (&parts.alert, parts.has_dictionary()) {
         (None, false) => return Ok(()),
         (None, true) => add_inherited_alert(parts, inherited, &mut titled)?,
         (Some(alert), false) => {
@@ -208,6 +239,9 @@ fn write_alert(
             add_unreplaced(parts, &alert.members(), &mut titled);
         }
         (Some(TextOrObject::Text(alert)), true) => titled.text("body", alert),
+    }
+    if let Some(sound) = parts.sound_of_alert() {
+        write_text_or_object("sound", sound, &mut titled);
     }
     aps.raw("alert", &titled.close());
     Ok(())
@@ -237,12 +271,13 @@ fn add_inherited_alert(
     Ok(())
 }
 
-/// Adds the members of an alert dictionary but those that `title` and `subtitle` replace.
+/// Adds the members of an alert dictionary but those that other parameters replace.
 fn add_unreplaced(parts: &Parts, members: &[Member<'_>], titled: &mut Writer) {
     for member in members {
         let is_replaced = match &*member.name() {
             "title" => parts.title.is_some(),
             "subtitle" => parts.subtitle.is_some(),
+            "sound" => parts.sound_of_alert().is_some(),
             _ => false,
         };
         if !is_replaced {
@@ -255,7 +290,7 @@ fn write_rest(parts: &Parts, aps: &mut Writer) {
     if let Some(badge) = parts.badge {
         aps.raw("badge", &badge.to_string());
     }
-    if let Some(sound) = &parts.sound {
+    if let (Some(sound), None) = (&parts.sound, parts.sound_of_alert()) {
         write_text_or_object("sound", sound, aps);
     }
     for (key, text) in [
@@ -289,7 +324,10 @@ fn write_text_or_object(key: &'static str, value: &TextOrObject, aps: &mut Write
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
+    use crate::providers::apns::live_activity::Event;
 
     fn object(text: &str) -> Object {
         Object::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -300,7 +338,7 @@ mod tests {
     }
 
     fn composed(parts: Parts) -> Result<String, Impossible> {
-        Payload::of(&Content::Parts(Box::new(parts))).map(|payload| payload.text)
+        Payload::of(&Content::Parts(Box::new(parts)), UNIX_EPOCH).map(|payload| payload.text)
     }
 
     fn with_data(data: &str) -> Parts {
@@ -320,6 +358,7 @@ mod tests {
             content_available: Some(true),
             data: Some(object(r#"{"a":1}"#)),
             interruption_level: Some(InterruptionLevel::TimeSensitive),
+            live_activity: None,
             mutable_content: Some(true),
             relevance_score: Number::parse("0.50"),
             sound: Some(TextOrObject::Object(object(r#"{"critical":1}"#))),
@@ -416,6 +455,44 @@ mod tests {
     }
 
     #[test]
+    fn the_alert_of_a_live_activity_is_a_dictionary_with_the_sound_in_it() {
+        let live = |alert, sound| Parts {
+            alert,
+            live_activity: Some(LiveActivity {
+                event: Event::Update,
+                content_state: Some(object(r#"{"n":1.0}"#)),
+                stale_date_unix_secs: None,
+                timestamp_unix_secs: Some(5),
+            }),
+            sound,
+            ..Parts::default()
+        };
+        let head = r#"{"aps":{"timestamp":5,"event":"update","content-state":{"n":1.0}"#;
+        let with = |rest: &str| Ok(format!("{head}{rest}}}}}"));
+        let dictionary =
+            || Some(TextOrObject::Object(object(r#"{"title":{"loc-key":"K"},"sound":"old"}"#)));
+
+        assert_eq!(composed(live(None, None)), with(""));
+        assert_eq!(
+            composed(live(text("b"), text("s"))),
+            with(r#","alert":{"body":"b","sound":"s"}"#)
+        );
+        assert_eq!(
+            composed(live(dictionary(), None)),
+            with(r#","alert":{"title":{"loc-key":"K"},"sound":"old"}"#)
+        );
+        assert_eq!(
+            composed(live(dictionary(), text("new"))),
+            with(r#","alert":{"title":{"loc-key":"K"},"sound":"new"}"#)
+        );
+        let data = r#"{"x":1,"aps":{"event":"end","timestamp":1,"stale-date":9}}"#;
+        assert_eq!(
+            composed(Parts { data: Some(object(data)), ..live(None, None) }),
+            Ok(format!("{head},\"stale-date\":9}},\"x\":1}}"))
+        );
+    }
+
+    #[test]
     fn an_aps_that_cannot_be_merged_is_refused() {
         let refused = |problem: &str| Err(Impossible::InvalidData { problem: problem.to_owned() });
 
@@ -449,7 +526,8 @@ mod tests {
     #[test]
     fn silent_is_what_wakes_and_shows_nothing() {
         let is_silent = |parts: Parts| {
-            Payload::of(&Content::Parts(Box::new(parts))).map(|payload| payload.is_silent)
+            Payload::of(&Content::Parts(Box::new(parts)), UNIX_EPOCH)
+                .map(|payload| payload.is_silent)
         };
         let waking = Parts { content_available: Some(true), ..Parts::default() };
 
@@ -468,12 +546,12 @@ mod tests {
         let whole = r#"{ "b" : 1.0, "aps":{"content-available" : 1} }"#;
 
         assert_eq!(
-            Payload::of(&Content::Whole(object(whole))),
+            Payload::of(&Content::Whole(object(whole)), UNIX_EPOCH),
             Ok(Payload { text: whole.to_owned(), is_silent: true })
         );
         let other = r#"{"mdm":"x","aps":7}"#;
         assert_eq!(
-            Payload::of(&Content::Whole(object(other))),
+            Payload::of(&Content::Whole(object(other)), UNIX_EPOCH),
             Ok(Payload { text: other.to_owned(), is_silent: false })
         );
     }

@@ -84,6 +84,9 @@ fn seeds() -> Vec<Vec<u8>> {
         r#"{"device_token":"ab01","push_type":"liveactivity","relevance_score":75,"ttl":0,
             "topic":"com.example.app.push-type.liveactivity","data":{"event":"update"}}"#,
         r#"{"device_token":"ab01","content_available":true,"push_type":"voip","priority":1}"#,
+        r#"{"device_token":"ab01","event":"start","content_state":{"n" : 1.0},"attributes_type":"T",
+            "attributes":{},"alert":"x","sound":"s","input_push_token":1,"timestamp":1700000000,
+            "stale_date":"1700000001"}"#,
     ]
     .map(|seed| [b"1", seed.as_bytes()].concat())
     .into()
