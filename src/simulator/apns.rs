@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -51,6 +51,10 @@ pub(super) struct Apns {
     pub(super) max_concurrent_streams: u32,
     pub(super) windows: Windows,
     pub(super) policy: Policy,
+    /// How far Apple's clock is ahead of this machine's.
+    pub(super) ahead_secs: i64,
+    /// Whether answers carry `Date`.
+    pub(super) tells_time: bool,
     /// Whether anything is checked.
     pub(super) checks: bool,
     pub(super) shared: Arc<Shared>,
@@ -251,6 +255,7 @@ impl Connection {
         let path = head.uri.path();
         let request = Request { method: &head.method, path, headers: &head.headers, payload };
         let now_secs = i64::try_from(now_ms / 1_000).unwrap_or(i64::MAX);
+        let now_secs = now_secs.saturating_add(self.apns.ahead_secs);
         match checks::check(&request, &self.apns.policy, standing, now_secs) {
             Ok(()) => Answer::Accept,
             Err(refusal) => Answer::reject(refusal.status, refusal.reason),
@@ -291,12 +296,28 @@ impl Connection {
         if let Ok(value) = HeaderValue::from_str(apns_id) {
             headers.insert(HeaderName::from_static("apns-id"), value);
         }
+        if self.apns.tells_time
+            && let Some(date) = self.date()
+        {
+            headers.insert(http::header::DATE, date);
+        }
         if self.apns.policy.environment == Environment::Sandbox
             && let Ok(value) = HeaderValue::from_str(&Uuid::new_v4().to_string())
         {
             headers.insert(HeaderName::from_static("apns-unique-id"), value);
         }
         response
+    }
+
+    fn date(&self) -> Option<HeaderValue> {
+        let offset = Duration::from_secs(self.apns.ahead_secs.unsigned_abs());
+        let now = SystemTime::now();
+        let time = if self.apns.ahead_secs < 0 {
+            now.checked_sub(offset)
+        } else {
+            now.checked_add(offset)
+        };
+        HeaderValue::try_from(httpdate::fmt_http_date(time?)).ok()
     }
 }
 

@@ -74,6 +74,10 @@ pub struct Options {
     /// Whether a second token of a key within 20 minutes is `TooManyProviderTokenUpdates` (default:
     /// no).
     pub limit_token_updates: bool,
+    /// How far Apple's clock is ahead of this machine's, in seconds (default 0).
+    pub apple_ahead_secs: i64,
+    /// Whether Apple's answers say what time it is (default: no; Apple's were not seen to).
+    pub tells_time: bool,
     /// How long Google's access tokens live (default: an hour).
     pub access_token_life: Duration,
     /// `SETTINGS_MAX_CONCURRENT_STREAMS` (default 1,000).
@@ -107,6 +111,8 @@ impl Default for Options {
             client_authorities: None,
             provider_keys: Vec::new(),
             limit_token_updates: false,
+            apple_ahead_secs: 0,
+            tells_time: false,
             access_token_life: Duration::from_secs(3_600),
             max_concurrent_streams: 1_000,
             windows: Windows { stream_bytes: 65_535, connection_bytes: 65_535 },
@@ -168,6 +174,8 @@ impl Simulator {
             max_concurrent_streams: options.max_concurrent_streams,
             windows: options.windows,
             policy: Policy { environment: options.environment, tokens },
+            ahead_secs: options.apple_ahead_secs,
+            tells_time: options.tells_time,
             checks: options.checks,
             shared: Arc::clone(&shared),
         });

@@ -127,7 +127,7 @@ impl ProviderTokens {
         if standing.team_id.as_ref().is_some_and(|team_id| *team_id != token.team_id) {
             return Err(invalid());
         }
-        self.check_renewal(&token, now_secs)?;
+        self.check_renewal(&token.key_id, header, now_secs)?;
         standing.verified = Some(header.to_owned());
         standing.team_id = Some(token.team_id);
         Ok(())
@@ -142,20 +142,22 @@ impl ProviderTokens {
         }
     }
 
-    fn check_renewal(&self, token: &ProviderToken, now_secs: i64) -> Result<(), Refusal> {
+    /// Whether a token counts as another one when its signature alone differs is not documented;
+    /// here it does.
+    fn check_renewal(&self, key_id: &str, header: &str, now_secs: i64) -> Result<(), Refusal> {
         let Some(newest) = &self.newest else {
             return Ok(());
         };
         let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((signed, since_secs)) = newest.get(&token.key_id) {
-            if *signed == token.signed {
+        if let Some((known, since_secs)) = newest.get(key_id) {
+            if known == header {
                 return Ok(());
             }
             if now_secs.saturating_sub(*since_secs) < RENEWAL_SECS {
                 return Err(Refusal::new("TooManyProviderTokenUpdates"));
             }
         }
-        newest.insert(token.key_id.clone(), (token.signed.clone(), now_secs));
+        newest.insert(key_id.to_owned(), (header.to_owned(), now_secs));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 mod attempt;
 mod ber;
 mod certificate;
+mod clock;
 pub mod credential;
 pub mod device_token;
 pub mod inspection;
@@ -17,12 +18,13 @@ mod problem;
 pub mod push_type;
 mod request;
 pub mod response;
+mod signature;
 pub mod token;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
@@ -31,6 +33,7 @@ use url::Url;
 
 pub use self::attempt::Attempt;
 use self::attempt::Watch;
+use self::clock::Clock;
 use self::credential::{Certificate, Credential};
 use self::message::Message;
 use self::token::{Signer, Tokens};
@@ -125,6 +128,7 @@ pub struct Context {
     sandbox: Endpoint,
     trust: Trust,
     tokens: Tokens,
+    clock: Clock,
     runtime: Handle,
 }
 
@@ -134,6 +138,14 @@ impl Context {
     /// # Errors
     /// A sentence that names the setting: a URL without a host, a CA file that cannot be read.
     pub fn new(settings: Settings, runtime: Handle) -> Result<Self, String> {
+        if !signature::IS_DETERMINISTIC {
+            tracing::warn!(
+                openssl = openssl::version::version(),
+                "provider tokens differ from replica to replica and after a restart, and apple may \
+                 answer TooManyProviderTokenUpdates; build with vendored-openssl, or with openssl 3.2 \
+                 or later"
+            );
+        }
         let endpoint =
             |url: &Url, key| Endpoint::of(url).ok_or_else(|| format!("{key} has no host: {url}"));
         let trust = Trust::new(settings.ca_file.as_deref()).map_err(|error| {
@@ -150,6 +162,7 @@ impl Context {
             settings,
             trust,
             tokens: Tokens::default(),
+            clock: Clock::new(),
             runtime,
         })
     }
@@ -158,6 +171,13 @@ impl Context {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.settings.timeout
+    }
+
+    /// How far this machine's clock is ahead of Apple's, in seconds; `None` until Apple has said
+    /// what time it is.
+    #[must_use]
+    pub fn clock_skew_secs(&self) -> Option<i64> {
+        self.clock.skew_secs()
     }
 
     fn pool(&self, mode: Mode, identity: Option<Identity>) -> Pool {
@@ -332,6 +352,7 @@ impl Apns {
         let mut watch = Watch::new(flight, id.clone(), message.is_topic_given, runtime, on_late);
         match watch.answer().await {
             Ok(answer) => {
+                self.context.clock.hear(&answer.headers, SystemTime::now());
                 let token = signer.zip(authorization.as_ref());
                 Attempt::answered(&answer, watch.sent(), pool, token)
             }

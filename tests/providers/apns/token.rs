@@ -1,12 +1,16 @@
 //! Provider tokens on the wire: a peer that knows the key verifies each, and allows one in twenty
 //! minutes.
 
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use futures_util::future::join_all;
 use pushlet::simulator::Options;
 use pushlet::simulator::certificates::SigningKey;
 use reqwest::multipart::Form;
 
-use crate::support::relay::{Peer, Relay, TOKEN, TOPIC};
+use crate::support::process::Process;
+use crate::support::relay::{Answer, Peer, Relay, TOKEN, TOPIC, answer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_applications_of_a_key_show_one_token_that_apple_can_verify() {
@@ -39,6 +43,98 @@ async fn all_applications_of_a_key_show_one_token_that_apple_can_verify() {
         message.authenticated_as.as_deref() == Some("key KEY1234567 of team TEAM123456")
     }));
     relay.stop().await;
+}
+
+/// Registers `app` with this key at a relay, whichever process it is in, and sends once.
+async fn register_and_send(address: SocketAddr, key: &SigningKey) -> Answer {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = |path: &str, body: serde_json::Value| {
+        let url = format!("http://{address}{path}");
+        client.post(url).header("content-type", "application/json").body(body.to_string())
+    };
+    let p8 = String::from_utf8(key.p8().unwrap()).unwrap();
+    let registered = answer(post(
+        "/register_application",
+        serde_json::json!({
+            "application_id": "app", "apns_p8": p8, "apns_key_id": key.key_id,
+            "apns_team_id": key.team_id, "apns_topic": TOPIC
+        }),
+    ));
+    assert_eq!(registered.await.status, 200);
+    let message =
+        serde_json::json!({ "application_id": "app", "device_token": TOKEN, "alert": "hello" });
+    answer(post("/send_notification", message)).await
+}
+
+/// Which of the times that provider tokens may say it is, for a clock that is right.
+fn forty_minutes() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    (now.as_secs() - 600) / 2_400
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_and_restarts_show_apple_one_token() {
+    loop {
+        let before = forty_minutes();
+        let key = SigningKey::generate("KEY1234567", "TEAM123456").unwrap();
+        let peer = Peer::with(Options {
+            provider_keys: vec![key.public().unwrap()],
+            limit_token_updates: true,
+            ..Options::default()
+        });
+        let process = Process::serve_before(&peer, &[]);
+        let other_process = Process::serve_before(&peer, &[]);
+        let relay = Relay::start(peer.config.clone()).await;
+
+        let mut answers = Vec::new();
+        for address in [process.address(), other_process.address(), relay.address] {
+            answers.push(register_and_send(address, &key).await);
+        }
+        drop(process);
+        let restarted = Process::serve_before(&peer, &[]);
+        answers.push(register_and_send(restarted.address(), &key).await);
+        relay.stop().await;
+
+        // In between it may have become time for the next token.
+        if before == forty_minutes() {
+            for answer in answers {
+                assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"response":"ok"}"#));
+            }
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_far_off_is_made_up_for() {
+    for minutes in [-25, -15, 15, 25] {
+        let key = SigningKey::generate("KEY1234567", "TEAM123456").unwrap();
+        let peer = Peer::with(Options { apple_ahead_secs: minutes * 60, ..Options::default() });
+        let relay = Relay::start(peer.config.clone()).await;
+
+        let answer = register_and_send(relay.address, &key).await;
+
+        assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"response":"ok"}"#));
+        relay.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_not_apples_is_logged_once() {
+    let peer =
+        Peer::with(Options { apple_ahead_secs: 300, tells_time: true, ..Options::default() });
+    let key = SigningKey::generate("KEY1234567", "TEAM123456").unwrap();
+    let process = Process::serve_before(&peer, &[]);
+    let address = process.address();
+
+    for _ in 0..3 {
+        assert_eq!(register_and_send(address, &key).await.status, 200);
+    }
+
+    let line = process.line("this machine's clock is not apple's; set the clock");
+    assert!(line.contains("skew_secs=-300") || line.contains("skew_secs=-2"), "{line}");
+    let lines = process.log();
+    assert_eq!(lines.iter().filter(|line| line.contains("clock is not apple's")).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
