@@ -82,6 +82,17 @@ impl ApiError {
         &self.code
     }
 
+    /// What follows code and message.
+    pub fn details(&self) -> Option<&Details> {
+        self.details.as_deref()
+    }
+
+    /// The same error as one of many: its sentence begins with the place of what it is about.
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message).into();
+        self
+    }
+
     /// The status under these settings: 200 for what the original answered 200 to, if so wished.
     pub fn status_for(&self, compat: &Compat) -> StatusCode {
         if compat.always_200 && !ALWAYS_WITH_STATUS.contains(&self.code()) {

@@ -77,7 +77,7 @@ impl Answer {
 }
 
 /// Our credentials were refused; a second access token that is refused counts as well.
-fn credentials_refused(outcome: &Outcome) -> Option<Rejection> {
+pub(super) fn credentials_refused(outcome: &Outcome) -> Option<Rejection> {
     match outcome {
         Outcome::Rejected(rejection) if rejection.fault == Fault::Credentials => {
             Some(rejection.clone())

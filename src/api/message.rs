@@ -1,5 +1,6 @@
 //! `POST /send_notification`: from the parameters to a message, and from its outcome to an answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,12 +12,13 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::Params;
+use super::row::Single;
 use super::{Api, Snapshot, answer, body, fcm_answer, outcome};
 use crate::apps::Application;
 use crate::providers::fcm::bridge::Plan;
 use crate::providers::fcm::message::FcmTarget;
 use crate::providers::gcm::{self, KeyHash};
-use crate::providers::{Message, apns};
+use crate::providers::{Message, apns, fcm};
 
 /// The parameters that both services have.
 const SHARED: &[&str] = &[
@@ -36,11 +38,15 @@ const SHARED: &[&str] = &[
 ];
 /// The parameters that say to whom; one of them is needed.
 const TARGETS: &[&str] = &["condition", "device_token", "message", "registration_ids", "to"];
+/// What the name of a topic begins with where a token could stand.
+const TOPICS: &str = "/topics/";
 
 /// A push service, as `type` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Service {
+pub enum Service {
+    /// Apple.
     Apns,
+    /// Google.
     Gcm,
 }
 
@@ -77,12 +83,13 @@ async fn run(
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
     let mut params = body::read(request, payload, api.body).await?;
-    match prepare(&mut params, &caller, api)? {
-        Prepared::Fcm { application, plan, credentials_status } => {
+    let Prepared { application, work } = prepare(&mut params, &caller, api)?;
+    match work {
+        Work::Fcm { plan, credentials_status } => {
             let outcome = fcm_answer::carry_out(api, &application, plan).await?;
             outcome.respond(credentials_status)
         }
-        Prepared::One { application, message, service } => {
+        Work::One { message, service } => {
             let outcome = api.dispatcher.deliver(&application, Arc::new(message)).await;
             outcome::respond(outcome, service)
         }
@@ -90,15 +97,78 @@ async fn run(
 }
 
 /// A call that has passed every check.
-enum Prepared {
+#[derive(Debug)]
+pub struct Prepared {
+    /// Whose message it is.
+    pub application: Arc<Application>,
+    /// What there is to send.
+    pub work: Work,
+}
+
+/// What a call has to send.
+#[derive(Debug)]
+pub enum Work {
     /// One message for each row of the answer.
-    Fcm { application: Arc<Application>, plan: Plan, credentials_status: StatusCode },
+    Fcm {
+        /// The messages.
+        plan: Plan,
+        /// The status where the account is refused: it depends on whose it is.
+        credentials_status: StatusCode,
+    },
     /// One message for all of it.
-    One { application: Arc<Application>, message: Message, service: Service },
+    One {
+        /// The message.
+        message: Message,
+        /// Whose words the answer has.
+        service: Service,
+    },
+}
+
+/// One message to one target, whose outcome will be a row: all checks of [`prepare`], and that
+/// there is one target.
+///
+/// # Errors
+/// Those of [`prepare`], and `conflicting_parameters` for a list of tokens.
+pub fn prepare_single(
+    params: &mut Params,
+    caller: &Caller<'_>,
+    api: &Api,
+) -> Result<Single, ApiError> {
+    if params.has("registration_ids") {
+        return Err(ApiError::conflicting_parameters(
+            "registration_ids is answered by a list of its own; give each token a message",
+        ));
+    }
+    let target = ["device_token", "to"].into_iter().find_map(|name| params.peek(name));
+    let device_token = target.filter(|to| !to.starts_with(TOPICS)).map(Cow::into_owned);
+    let Prepared { application, work } = prepare(params, caller, api)?;
+    let (message, credentials_status) = match work {
+        Work::One { message, .. } => (message, StatusCode::FORBIDDEN),
+        Work::Fcm { plan, credentials_status } => {
+            (Message::Fcm(of_plan(plan)?), credentials_status)
+        }
+    };
+    let device_token = device_token.or_else(|| match &message {
+        Message::Fcm(message) => message.token().map(str::to_owned),
+        Message::Apns(_) | Message::Gcm(_) => None,
+    });
+    let message = Arc::new(message);
+    Ok(Single { application, message, device_token, credentials_status })
+}
+
+/// The one message of a plan for one target.
+fn of_plan(plan: Plan) -> Result<fcm::message::Message, ApiError> {
+    match plan {
+        Plan::Refuse { error, .. } => Err(outcome::unsendable(error)),
+        Plan::Send(messages) => messages.into_iter().next().ok_or_else(ApiError::internal_error),
+    }
 }
 
 /// Every check that a message has to pass before anything is sent, in the contract's order.
-fn prepare(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Prepared, ApiError> {
+///
+/// # Errors
+/// The first check that fails.
+pub fn prepare(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Prepared, ApiError> {
     params.check_names(&[SHARED, APNS_ONLY, GCM_ONLY], &api.compat)?;
     let has_id = params.has("application_id");
     let has_key = params.has("gcm_api_key");
@@ -158,12 +228,12 @@ fn of_application(
     match service {
         Service::Apns => {
             let message = Message::Apns(apns_message(params, &application)?);
-            Ok(Prepared::One { application, message, service })
+            Ok(Prepared { application, work: Work::One { message, service } })
         }
         Service::Gcm => {
             let plan = fcm_plan(params, FcmTarget::default())?;
             let credentials_status = StatusCode::BAD_GATEWAY;
-            Ok(Prepared::Fcm { application, plan, credentials_status })
+            Ok(Prepared { application, work: Work::Fcm { plan, credentials_status } })
         }
     }
 }
@@ -173,18 +243,17 @@ fn of_application(
 fn of_key(params: &mut Params, api: &Api) -> Result<Prepared, ApiError> {
     let key = params.secret("gcm_api_key")?.unwrap_or_default();
     if let Some(bridged) = api.bridge.get(&KeyHash::of(key.expose())) {
-        return Ok(Prepared::Fcm {
+        let plan = fcm_plan(params, bridged.fcm_target)?;
+        return Ok(Prepared {
             application: Arc::clone(&bridged.application),
-            plan: fcm_plan(params, bridged.fcm_target)?,
-            credentials_status: StatusCode::FORBIDDEN,
+            work: Work::Fcm { plan, credentials_status: StatusCode::FORBIDDEN },
         });
     }
     let draft = legacy_draft(params)?;
     let message = gcm::Message::new(key, &draft).map_err(|_| ApiError::internal_error())?;
-    Ok(Prepared::One {
+    Ok(Prepared {
         application: Arc::clone(&api.bare_keys),
-        message: Message::Gcm(message),
-        service: Service::Gcm,
+        work: Work::One { message: Message::Gcm(message), service: Service::Gcm },
     })
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP surface: every route on one page.
 
+pub mod action;
 pub mod apns_message;
 mod applications;
 pub mod auth;
@@ -11,9 +12,10 @@ mod fcm_answer;
 mod feedback;
 mod gcm_message;
 mod live_activity;
-mod message;
+pub mod message;
 mod outcome;
 pub mod params;
+pub mod row;
 pub mod unread;
 
 use std::collections::HashMap;

@@ -1,14 +1,16 @@
 //! From what became of a message to what its caller hears: the contract's tables.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
+use serde::Deserialize;
 
 use super::error::{ApiError, Details};
 use super::message::Service;
-use super::timestamp;
-use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection};
+use super::{fcm_answer, timestamp};
+use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
+use crate::providers::Message;
 use crate::providers::legacy::{Report, Row};
 
 /// The documented answer to a message that Apple accepted.
@@ -24,7 +26,7 @@ pub(super) fn respond(outcome: Outcome, service: Service) -> Result<HttpResponse
         Outcome::Accepted(receipt) => Ok(accepted(receipt)),
         Outcome::Failed(failure) => Err(match service {
             Service::Apns => apns_failure(failure),
-            Service::Gcm => gcm_failure(failure),
+            Service::Gcm => gcm_failure(failure, LEGACY),
         }),
         Outcome::Rejected(rejection) => Err(match service {
             Service::Apns => apns_rejection(rejection),
@@ -51,6 +53,142 @@ fn accepted(receipt: Receipt) -> HttpResponse {
             response.body(answer)
         }
     }
+}
+
+/// What became of one message to one target, whichever service it is for.
+///
+/// # Errors
+/// The error of a single message to Apple. For Google the same codes: its documented answer to a
+/// single message has 200 for most of them, which would be no status of one message among many.
+pub(super) fn tell(
+    outcome: Outcome,
+    message: &Message,
+    credentials_status: StatusCode,
+) -> Result<Receipt, ApiError> {
+    let endpoint = match message {
+        Message::Apns(_) => {
+            return match outcome {
+                Outcome::Accepted(receipt) => Ok(receipt),
+                Outcome::Failed(failure) => Err(apns_failure(failure)),
+                Outcome::Rejected(rejection) => Err(apns_rejection(rejection)),
+            };
+        }
+        Message::Fcm(_) => FCM,
+        Message::Gcm(_) => LEGACY,
+    };
+    if let Some(refused) = fcm_answer::credentials_refused(&outcome) {
+        return Err(gcm_rejection(refused, credentials_status));
+    }
+    match outcome {
+        Outcome::Accepted(Receipt::Gcm { answer, retry_after }) => {
+            match LegacyAnswer::read(&answer, retry_after) {
+                Some(Outcome::Failed(failure)) => Err(gcm_failure(failure, endpoint)),
+                Some(Outcome::Rejected(rejection)) => Err(google_refusal(rejection)),
+                Some(Outcome::Accepted(receipt)) => Ok(receipt),
+                None => Ok(Receipt::Gcm { answer, retry_after }),
+            }
+        }
+        Outcome::Accepted(receipt) => Ok(receipt),
+        Outcome::Failed(failure) => Err(gcm_failure(failure, endpoint)),
+        Outcome::Rejected(rejection) => Err(google_refusal(rejection)),
+    }
+}
+
+/// Google would refuse the message with this word, so it is not sent.
+pub(super) fn unsendable(word: &'static str) -> ApiError {
+    google_refusal(Rejection {
+        fault: Fault::Message,
+        status: None,
+        reason: word.to_owned(),
+        detail: None,
+        id: None,
+        gone_since: None,
+    })
+}
+
+/// Google refused a token or a message.
+fn google_refusal(rejection: Rejection) -> ApiError {
+    let reason = &rejection.reason;
+    let (status, code, message) = match (rejection.fault, rejection.gone_since) {
+        (Fault::Token, Some(since)) => {
+            let message = format!(
+                "google does not know the device token any more since {}: the app was removed or \
+                 the token replaced; delete it",
+                timestamp(since)
+            );
+            (StatusCode::GONE, "device_token_unregistered", message)
+        }
+        (Fault::Token, None) => {
+            let message = format!(
+                "google does not know this device token for this account: {reason}; send it what \
+                 the app registered, through the account of its project"
+            );
+            (StatusCode::BAD_REQUEST, "invalid_device_token", message)
+        }
+        (Fault::Credentials | Fault::Message, _) => {
+            return gcm_rejection(rejection, StatusCode::BAD_GATEWAY);
+        }
+    };
+    ApiError::new(status, code, message).with_details(Details {
+        status: rejection.status,
+        reason: some(rejection.reason),
+        timestamp: rejection.gone_since.map(timestamp),
+        ..Details::default()
+    })
+}
+
+/// The answer of a legacy endpoint to a message for one target.
+#[derive(Deserialize)]
+struct LegacyAnswer {
+    #[serde(default)]
+    results: Vec<LegacyRow>,
+    #[serde(default)]
+    success: u64,
+}
+
+#[derive(Deserialize)]
+struct LegacyRow {
+    message_id: Option<String>,
+    error: Option<String>,
+}
+
+impl LegacyAnswer {
+    /// What it says of that target; `None` where it was taken and has no name, as is the message
+    /// to a device group.
+    fn read(answer: &str, retry_after: Option<Duration>) -> Option<Outcome> {
+        let answer: Self = serde_json::from_str(answer).ok()?;
+        match answer.results.into_iter().next() {
+            Some(LegacyRow { error: Some(word), .. }) => Some(of_word(word, retry_after)),
+            Some(LegacyRow { message_id: Some(message_id), .. }) => {
+                Some(Outcome::Accepted(Receipt::Fcm { message_id }))
+            }
+            None if answer.success == 0 => Some(of_word("Unavailable".to_owned(), retry_after)),
+            Some(_) | None => None,
+        }
+    }
+}
+
+/// What a word of the legacy protocol means.
+fn of_word(reason: String, retry_after: Option<Duration>) -> Outcome {
+    const OK: u16 = 200;
+    let failed = |cause| {
+        let (delivery, retry) = (Delivery::NotSent, Retry::Never);
+        Outcome::Failed(Failure { cause, delivery, retry, retry_after, id: None })
+    };
+    let fault = match reason.as_str() {
+        "Unavailable" | "InternalServerError" => {
+            return failed(Cause::Provider { status: OK, reason });
+        }
+        "DeviceMessageRateExceeded"
+        | "DeviceQuotaExceeded"
+        | "QuotaExceeded"
+        | "TopicsMessageRateExceeded" => return failed(Cause::Throttled { status: OK, reason }),
+        "NotRegistered" | "InvalidRegistration" | "MismatchSenderId" => Fault::Token,
+        _ => Fault::Message,
+    };
+    let gone_since = (reason == "NotRegistered").then(SystemTime::now);
+    let status = Some(OK);
+    Outcome::Rejected(Rejection { fault, status, reason, detail: None, id: None, gone_since })
 }
 
 fn apns_rejection(rejection: Rejection) -> ApiError {
@@ -182,13 +320,18 @@ pub(super) fn gcm_rejection(rejection: Rejection, credentials_status: StatusCode
     .with_details(details)
 }
 
-fn gcm_failure(failure: Failure) -> ApiError {
+/// Who did not answer, and the setting that says where it is.
+type Endpoint = (&'static str, &'static str);
+const FCM: Endpoint = ("google", "fcm.url");
+const LEGACY: Endpoint = ("the gcm endpoint", "gcm.legacy_url");
+
+fn gcm_failure(failure: Failure, (who, setting): Endpoint) -> ApiError {
     let Failure { cause, delivery, retry_after, .. } = failure;
     let details = Details::default();
     match cause {
         Cause::Busy => overloaded(),
         Cause::Deadline => {
-            let message = unanswered("the gcm endpoint did not answer in time", delivery);
+            let message = unanswered(&format!("{who} did not answer in time"), delivery);
             unsettled(
                 StatusCode::GATEWAY_TIMEOUT,
                 "gcm_timeout",
@@ -199,34 +342,30 @@ fn gcm_failure(failure: Failure) -> ApiError {
             )
         }
         Cause::Nonsense { status, reason } => {
-            let message = format!(
-                "the gcm endpoint spoke nonsense: status {status}, {reason}; check gcm.legacy_url"
-            );
+            let message =
+                format!("{who} spoke nonsense: status {status}, {reason}; check {setting}");
             let details = Details { status: Some(status), ..details };
             ApiError::new(StatusCode::BAD_GATEWAY, "gcm_protocol_error", message)
                 .with_details(details)
         }
         Cause::Provider { status, .. } => {
-            let message = format!(
-                "the gcm endpoint cannot take the message now: status {status}; send it again later"
-            );
+            let message =
+                format!("{who} cannot take the message now: status {status}; send it again later");
             let details = Details { status: Some(status), ..details };
             unsettled(UNAVAILABLE, "gcm_unavailable", message, delivery, retry_after, details)
         }
         Cause::Throttled { status, .. } => {
-            let message = "the gcm endpoint gets too many messages; send fewer";
+            let message = format!("{who} gets too many messages; send fewer");
             let wait = retry_after.map_or(THROTTLED_RETRY_SECS, seconds);
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, "gcm_throttled", message)
                 .with_details(Details { status: Some(status), retry_after: Some(wait), ..details })
         }
         Cause::Unanswered { detail } => {
-            let message =
-                unanswered(&format!("the gcm endpoint did not answer: {detail}"), delivery);
+            let message = unanswered(&format!("{who} did not answer: {detail}"), delivery);
             unsettled(UNAVAILABLE, "gcm_unavailable", message, delivery, retry_after, details)
         }
         Cause::Unreachable { detail } => {
-            let message =
-                format!("the gcm endpoint could not be reached: {detail}; send it again later");
+            let message = format!("{who} could not be reached: {detail}; send it again later");
             unsettled(UNAVAILABLE, "gcm_unavailable", message, delivery, retry_after, details)
         }
     }

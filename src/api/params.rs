@@ -331,6 +331,16 @@ impl Params {
         }
     }
 
+    /// What was given as text, without taking it; `None` for everything else.
+    pub(super) fn peek(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, value) = self.entries.iter().find(|(given, _)| given == name)?;
+        match value {
+            _ if is_left_out(name, value) => None,
+            Value::Bytes(bytes) => str::from_utf8(bytes).ok().map(Cow::Borrowed),
+            Value::Json(raw) => serde_json::from_str(raw.get()).ok().map(Cow::Owned),
+        }
+    }
+
     fn take(&mut self, name: &str) -> Option<Value> {
         let index = self.entries.iter().position(|(given, _)| given == name)?;
         let (name, value) = self.entries.swap_remove(index);

@@ -1,0 +1,167 @@
+//! One message among many: sent, and told as a row that says what to do next.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use actix_web::ResponseError;
+use actix_web::http::StatusCode;
+use serde::Serialize;
+
+use super::action::{Action, is_repeatable};
+use super::error::ApiError;
+use super::outcome;
+use crate::apps::Application;
+use crate::delivery::Dispatcher;
+use crate::outcome::{Cause, Delivery, Failure, Outcome, Receipt};
+use crate::providers::Message;
+
+/// The word of an accepted message, as in the documented answer.
+const OK: &str = "ok";
+
+/// One message to one target that has passed every check.
+#[derive(Debug, Clone)]
+pub struct Single {
+    /// Whose it is.
+    pub application: Arc<Application>,
+    /// What to send.
+    pub message: Arc<Message>,
+    /// The token as the caller spelt it, where it goes to a single device.
+    pub device_token: Option<String>,
+    /// The status where the credential is refused: it depends on whose it is.
+    pub credentials_status: StatusCode,
+}
+
+/// What became of one message. Members without a value are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The place of the message in a stream, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// The token as the caller spelt it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_token: Option<String>,
+    /// The status that the message alone would have been answered with.
+    pub status: u16,
+    /// `ok` once the service has accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<&'static str>,
+    /// The code of the error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Cow<'static, str>>,
+    /// Its sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Cow<'static, str>>,
+    /// The service's word, verbatim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The id of the message at Apple.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apns_id: Option<String>,
+    /// The id of the message at Google.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Since when the token is dead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    /// Seconds to wait before it is sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// `not_sent` or `unknown`: what is known of a message without a final answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<&'static str>,
+    /// What to do next.
+    pub action: Action,
+}
+
+impl Single {
+    /// Sends it to an end.
+    ///
+    /// # Cancel safety
+    /// As that of [`Dispatcher::deliver`].
+    pub async fn deliver(self, dispatcher: &Dispatcher) -> Row {
+        let outcome = dispatcher.deliver(&self.application, Arc::clone(&self.message)).await;
+        self.row(outcome)
+    }
+
+    /// The row of what became of it.
+    #[must_use]
+    pub fn row(&self, outcome: Outcome) -> Row {
+        let reason = reason(&outcome);
+        let is_unknown =
+            matches!(outcome, Outcome::Failed(Failure { delivery: Delivery::Unknown, .. }));
+        let told = outcome::tell(outcome, &self.message, self.credentials_status);
+        let row = match told {
+            Ok(receipt) => Row::accepted(receipt),
+            Err(error) => Row::refused(&error, is_repeatable(&self.message)),
+        };
+        Row {
+            device_token: self.device_token.clone(),
+            reason: row.reason.or(reason),
+            delivery: row.delivery.or(is_unknown.then_some("unknown")),
+            ..row
+        }
+    }
+}
+
+impl Row {
+    fn accepted(receipt: Receipt) -> Self {
+        let (apns_id, message_id) = match receipt {
+            Receipt::Apns { apns_id } => (Some(apns_id), None),
+            Receipt::Fcm { message_id } => (None, Some(message_id)),
+            Receipt::Gcm { .. } => (None, None),
+        };
+        Self {
+            index: None,
+            device_token: None,
+            status: StatusCode::OK.as_u16(),
+            response: Some(OK),
+            error: None,
+            message: None,
+            reason: None,
+            apns_id,
+            message_id,
+            timestamp: None,
+            retry_after: None,
+            delivery: None,
+            action: Action::None,
+        }
+    }
+
+    /// The row of a message that was refused, by the relay or by its service.
+    #[must_use]
+    pub fn refused(error: &ApiError, is_repeatable: bool) -> Self {
+        let details = error.details().cloned().unwrap_or_default();
+        Self {
+            index: None,
+            device_token: None,
+            status: error.status_code().as_u16(),
+            response: None,
+            error: Some(error.code().to_owned().into()),
+            message: Some(error.to_string().into()),
+            reason: details.reason,
+            apns_id: details.apns_id,
+            message_id: None,
+            timestamp: details.timestamp,
+            retry_after: details.retry_after,
+            delivery: details.delivery,
+            action: Action::after(error, is_repeatable),
+        }
+    }
+}
+
+/// The service's word for what it could not do now, which the answer to a single message of
+/// Google's leaves out.
+fn reason(outcome: &Outcome) -> Option<String> {
+    let reason = match outcome {
+        Outcome::Failed(Failure { cause, .. }) => match cause {
+            Cause::Provider { reason, .. } | Cause::Throttled { reason, .. } => reason,
+            Cause::Busy
+            | Cause::Deadline
+            | Cause::Nonsense { .. }
+            | Cause::Unanswered { .. }
+            | Cause::Unreachable { .. } => return None,
+        },
+        Outcome::Accepted(_) | Outcome::Rejected(_) => return None,
+    };
+    (!reason.is_empty()).then(|| reason.clone())
+}
