@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::error::ApiError;
-use super::{Api, Snapshot, answer, body, timestamp};
+use super::{Api, Snapshot, answer, body, lookup, timestamp};
 use crate::apps::feedback::{DeadToken, Taken};
 
 const KNOWN: &[&str] = &["application_id", "keep"];
@@ -47,8 +47,7 @@ async fn run(
     let mut params = body::read(request, payload, api.body).await?;
     params.check_names(&[KNOWN], &api.compat)?;
     let id = params.text("application_id")?.ok_or_else(ApiError::missing_application_id)?;
-    caller.must_own(&id)?;
-    let application = api.registry.find(&id).ok_or_else(ApiError::application_not_found)?;
+    let application = lookup::application(&id, &caller, api).await?;
     let (rest, taken) = if params.boolean("keep")?.unwrap_or(false) {
         (json(&application.feedback.read())?, None)
     } else {

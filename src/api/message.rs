@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::Params;
 use super::row::Single;
-use super::{Api, Snapshot, answer, body, fcm_answer, outcome};
+use super::{Api, Snapshot, answer, body, fcm_answer, lookup, outcome};
 use crate::apps::Application;
 use crate::providers::fcm::bridge::Plan;
 use crate::providers::fcm::message::FcmTarget;
@@ -83,7 +83,7 @@ async fn run(
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
     let mut params = body::read(request, payload, api.body).await?;
-    let Prepared { application, work } = prepare(&mut params, &caller, api)?;
+    let Prepared { application, work } = prepare(&mut params, &caller, api).await?;
     match work {
         Work::Fcm { plan, credentials_status } => {
             let outcome = fcm_answer::carry_out(api, &application, plan).await?;
@@ -129,7 +129,7 @@ pub enum Work {
 ///
 /// # Errors
 /// Those of [`prepare`], and `conflicting_parameters` for a list of tokens.
-pub fn prepare_single(
+pub async fn prepare_single(
     params: &mut Params,
     caller: &Caller<'_>,
     api: &Api,
@@ -141,7 +141,7 @@ pub fn prepare_single(
     }
     let target = ["device_token", "to"].into_iter().find_map(|name| params.peek(name));
     let device_token = target.filter(|to| !to.starts_with(TOPICS)).map(Cow::into_owned);
-    let Prepared { application, work } = prepare(params, caller, api)?;
+    let Prepared { application, work } = prepare(params, caller, api).await?;
     let (message, credentials_status) = match work {
         Work::One { message, .. } => (message, StatusCode::FORBIDDEN),
         Work::Fcm { plan, credentials_status } => {
@@ -168,7 +168,11 @@ fn of_plan(plan: Plan) -> Result<fcm::message::Message, ApiError> {
 ///
 /// # Errors
 /// The first check that fails.
-pub fn prepare(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Prepared, ApiError> {
+pub async fn prepare(
+    params: &mut Params,
+    caller: &Caller<'_>,
+    api: &Api,
+) -> Result<Prepared, ApiError> {
     params.check_names(&[SHARED, APNS_ONLY, GCM_ONLY], &api.compat)?;
     let has_id = params.has("application_id");
     let has_key = params.has("gcm_api_key");
@@ -191,14 +195,12 @@ pub fn prepare(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Pr
     let uses_key = has_key && said != Some(Service::Apns);
     let uses_id = has_id && !(has_key && said == Some(Service::Gcm));
     let id = params.text("application_id")?.unwrap_or_default();
-    if uses_id {
-        caller.must_own(&id)?;
-    }
+    // Scopes come before any look-up.
     if uses_key {
         caller.must_own_keys()?;
     }
     let registered = match uses_id {
-        true => Some(api.registry.find(&id).ok_or_else(ApiError::application_not_found)?),
+        true => Some(lookup::application(&id, caller, api).await?),
         false => None,
     };
     if word?.is_some() && said.is_none() {

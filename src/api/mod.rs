@@ -12,6 +12,7 @@ mod fcm_answer;
 mod feedback;
 mod gcm_message;
 mod live_activity;
+mod lookup;
 pub mod message;
 mod outcome;
 pub mod params;
