@@ -1,5 +1,7 @@
 //! What is written for people is true: the example configuration and the README against the code.
 
+mod openapi;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -91,16 +93,20 @@ fn every_scalar_setting_is_an_environment_variable() {
 
 #[test]
 fn readme_names_the_routes_that_there_are() {
-    let named: BTreeSet<_> = words(&readme(), "/")
-        .filter(|word| !word[1..].contains('/') && word.contains('_'))
-        .collect();
-
+    let readme = readme();
     let source = fs::read_to_string(root().join("src/api/mod.rs")).unwrap();
     let (_, routes) = source.split_once("pub fn routes(").unwrap();
     let (routes, _) = routes.split_once("\n}").unwrap();
     let served: BTreeSet<_> =
         quoted(routes).into_iter().filter(|text| text.starts_with('/')).collect();
-    assert_eq!(named, served);
+    for path in &served {
+        let ends = ["`", " "].map(|end| format!("{path}{end}"));
+        assert!(ends.iter().any(|text| readme.contains(text)), "the README says nothing of {path}");
+    }
+    for word in words(&readme, "/") {
+        let is_call = !word[1..].contains('/') && word.contains('_');
+        assert!(!is_call || served.contains(&word), "the README names {word}, which is no route");
+    }
 }
 
 #[test]

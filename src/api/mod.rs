@@ -14,6 +14,7 @@ mod gcm_message;
 mod live_activity;
 mod lookup;
 pub mod message;
+pub mod openapi;
 mod outcome;
 pub mod params;
 pub mod row;
@@ -105,7 +106,7 @@ pub fn drop_in_routes(config: &mut web::ServiceConfig) {
     }
 }
 
-/// The three calls. What else is asked for is answered in the same JSON.
+/// The three calls, and their description. What else is asked for is answered in the same JSON.
 pub fn routes(config: &mut web::ServiceConfig) {
     let call = |path: &str, post: actix_web::Route| {
         web::resource(path).route(post).default_service(web::to(method_not_allowed))
@@ -114,11 +115,21 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(call("/register_application", web::post().to(applications::register)))
         .service(call("/send_notification", web::post().to(message::send)))
         .service(call("/application_feedback", web::post().to(feedback::read)))
+        .service(
+            web::resource("/openapi.json")
+                .route(web::get().to(openapi::document))
+                .route(web::head().to(openapi::document))
+                .default_service(web::to(only_get)),
+        )
         .default_service(web::to(not_found));
 }
 
 async fn method_not_allowed() -> Result<HttpResponse, ApiError> {
     Err(ApiError::method_not_allowed("POST"))
+}
+
+async fn only_get() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::method_not_allowed("GET, HEAD"))
 }
 
 async fn not_found() -> Result<HttpResponse, ApiError> {

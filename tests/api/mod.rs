@@ -9,6 +9,7 @@ mod error;
 mod feedback;
 mod live_activity;
 mod message;
+mod openapi;
 mod outcome;
 mod params;
 mod unanswered;

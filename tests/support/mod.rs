@@ -6,6 +6,7 @@ pub mod der;
 pub mod google;
 pub mod handmade;
 pub mod keys;
+pub mod openapi;
 pub mod process;
 pub mod relay;
 pub mod scripted_peer;

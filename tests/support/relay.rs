@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use super::keys::Authority;
+use super::wire;
 
 /// A token that looks like Apple's.
 pub const TOKEN: &str = "740f4707bebcf74f9b7c25d48e3358945f6aa01da5ddb387462c7eaf61bb78ad";
@@ -131,9 +132,8 @@ impl Relay {
 
 /// Sends a request and reads the answer.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap_or_else(|error| panic!("no answer: {error:?}"));
-    let status = response.status().as_u16();
-    Answer { status, body: response.text().await.unwrap() }
+    let seen = wire::seen(request).await;
+    Answer { status: seen.status, body: seen.body }
 }
 
 /// A simulator, and the configuration of a relay that talks to it. The folder holds the simulator's

@@ -12,6 +12,7 @@ use reqwest::RequestBuilder;
 use reqwest::multipart::{Form, Part};
 use url::form_urlencoded::Serializer;
 
+use super::openapi;
 use super::relay::{Peer, Relay};
 
 pub const REGISTER: &str = "/register_application";
@@ -146,12 +147,18 @@ impl Seen {
     }
 }
 
-/// Sends a request and keeps all that comes back.
+/// Sends a request and keeps all that comes back, which must be as the relay's description says.
 pub async fn seen(request: RequestBuilder) -> Seen {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response =
+        client.execute(request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"));
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    Seen { status, headers, body: response.text().await.unwrap() }
+    let body = response.text().await.unwrap();
+    openapi::judge(method.as_str(), &path, status, &headers, &body);
+    Seen { status, headers, body }
 }
 
 /// What [`Seen::told`] is of an error without further members.
