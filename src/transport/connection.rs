@@ -28,7 +28,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_openssl::SslStream;
 
 use super::error::{Error, Refusal, certificate_alert, describe, goaway_reason};
-use super::pool::ConnectionId;
+use super::pool::{ConnectionFacts, ConnectionId};
 use super::tls::{Endpoint, Identity, Trust};
 
 /// What one TCP attempt may take while other addresses are left to try.
@@ -48,6 +48,8 @@ pub(super) struct Fresh {
 /// What the byte stream below `h2` saw.
 #[derive(Debug)]
 pub(super) struct Seen {
+    /// Such as `TLSv1.3`.
+    pub(super) tls_version: &'static str,
     start: Instant,
     /// Milliseconds after `start` at which bytes were last read.
     last_read: AtomicU64,
@@ -56,9 +58,9 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn new() -> Self {
+    fn new(tls_version: &'static str) -> Self {
         let start = Instant::now();
-        Self { start, last_read: AtomicU64::new(0), tls_error: AtomicI32::new(0) }
+        Self { tls_version, start, last_read: AtomicU64::new(0), tls_error: AtomicI32::new(0) }
     }
 
     pub(super) fn last_read(&self) -> Instant {
@@ -234,7 +236,7 @@ async fn tls(
 }
 
 async fn gate(stream: SslStream<TcpStream>) -> Result<Fresh, Trouble> {
-    let seen = Arc::new(Seen::new());
+    let seen = Arc::new(Seen::new(stream.ssl().version_str()));
     let tap = Tap { stream, seen: Arc::clone(&seen) };
     let trouble = |error: &h2::Error| {
         let refusal = seen.alert().map(Refusal::Alert).or_else(|| goaway_reason(error));
@@ -333,6 +335,13 @@ impl Conn {
             refusal: None,
         };
         (conn, fresh.driver)
+    }
+
+    pub(super) fn facts(&self) -> ConnectionFacts {
+        ConnectionFacts {
+            tls_version: self.seen.tls_version,
+            max_concurrent_streams: self.send.current_max_send_streams(),
+        }
     }
 
     pub(super) fn drain(&mut self) {

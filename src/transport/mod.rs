@@ -16,7 +16,7 @@ mod upkeep;
 use std::time::Duration;
 
 pub use error::{Error, Refusal};
-pub use pool::{Answer, ConnectionId, Flight, Pool, Request};
+pub use pool::{Answer, ConnectionFacts, ConnectionId, Flight, Pool, Request};
 pub use tls::{Endpoint, Identity, Trust};
 
 /// What a pool is allowed.

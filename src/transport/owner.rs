@@ -164,6 +164,12 @@ impl Owner {
     fn take_commands(&mut self, now: Instant, cx: &mut Context<'_>) {
         while self.closing.is_none() && self.waiting.len() < self.settings.max_waiting {
             match self.commands.poll_recv(cx) {
+                Poll::Ready(Some(Command::Describe(id, done))) => {
+                    if let Some(conn) = self.conns.iter().find(|conn| conn.id == id) {
+                        // Who asked may have stopped waiting.
+                        let _ = done.send(conn.facts());
+                    }
+                }
                 Poll::Ready(Some(Command::Send(job))) => self.waiting.push_back(job),
                 Poll::Ready(Some(Command::Retire(id))) => {
                     if let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == id) {

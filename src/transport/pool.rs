@@ -25,8 +25,18 @@ pub struct Pool {
 
 /// What the owner of the connections is asked for.
 pub(super) enum Command {
+    Describe(ConnectionId, oneshot::Sender<ConnectionFacts>),
     Retire(ConnectionId),
     Send(Box<Job>),
+}
+
+/// What the peer granted a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionFacts {
+    /// Such as `TLSv1.3`.
+    pub tls_version: &'static str,
+    /// How many requests it may carry at a time, by the peer's SETTINGS.
+    pub max_concurrent_streams: usize,
 }
 
 /// A request as a caller gives it.
@@ -118,6 +128,13 @@ impl Pool {
             Ok(()) => Ok(Flight { answer, claim, deadline }),
             Err(_) => Err(Error::Busy),
         }
+    }
+
+    /// What the peer granted a connection; `None` when it is gone.
+    pub async fn describe(&self, connection: ConnectionId) -> Option<ConnectionFacts> {
+        let (done, facts) = oneshot::channel();
+        self.commands.send(Command::Describe(connection, done)).await.ok()?;
+        facts.await.ok()
     }
 
     /// Takes a connection out of service: what is under way on it ends there, nothing new starts.
