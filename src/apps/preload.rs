@@ -62,16 +62,34 @@ impl Preload {
     /// one bad certificate must not keep the others from running.
     #[must_use]
     pub fn load(&self, apns: &Arc<apns::Context>, fcm: &Arc<fcm::Context>) -> Providers {
-        let google = self.fcm_service_account.as_ref();
-        let has_apple = [&self.apns_p12, &self.apns_pem, &self.apns_p8].iter().any(|c| c.is_some());
-        Providers {
-            apns: (has_apple || google.is_none()).then(|| Arc::new(self.apple(apns))),
-            fcm: google.map(|source| Arc::new(self.google(source, fcm))),
-            gcm: None,
+        let (providers, problems) = self.try_load(apns, fcm);
+        for reason in problems {
+            tracing::error!(
+                app.id = self.application_id,
+                reason,
+                "an application of the configuration has no usable credential; its sends are \
+                 refused until it is registered anew"
+            );
         }
+        providers
     }
 
-    fn google(&self, source: &Source, context: &Arc<fcm::Context>) -> Fcm {
+    /// The same, with what cannot be used and why: names of files and variables are in it.
+    #[must_use]
+    pub fn try_load(
+        &self,
+        apns: &Arc<apns::Context>,
+        fcm: &Arc<fcm::Context>,
+    ) -> (Providers, Vec<String>) {
+        let google = self.fcm_service_account.as_ref();
+        let has_apple = [&self.apns_p12, &self.apns_pem, &self.apns_p8].iter().any(|c| c.is_some());
+        let mut problems = Vec::new();
+        let apns = (has_apple || google.is_none()).then(|| self.apple(apns, &mut problems));
+        let fcm = google.map(|source| Self::google(source, fcm, &mut problems));
+        (Providers { apns: apns.map(Arc::new), fcm: fcm.map(Arc::new), gcm: None }, problems)
+    }
+
+    fn google(source: &Source, context: &Arc<fcm::Context>, problems: &mut Vec<String>) -> Fcm {
         let contents = source.contents().map_err(|reason| (reason, UNREAD.to_owned()));
         let read = contents.and_then(|contents| {
             context.read(&contents, Origin::Operator).map_err(|error| {
@@ -82,13 +100,13 @@ impl Preload {
         match read {
             Ok(account) => Fcm::new(context, account),
             Err((reason, told)) => {
-                self.log_unusable(&reason);
+                problems.push(format!("cannot use fcm_service_account: {reason}"));
                 Fcm::unusable(context, told)
             }
         }
     }
 
-    fn apple(&self, context: &Arc<apns::Context>) -> Apns {
+    fn apple(&self, context: &Arc<apns::Context>, problems: &mut Vec<String>) -> Apns {
         let (mode, topic) = (self.apns_mode, self.apns_topic.clone());
         let read = self.raw().map_err(|reason| (reason, UNREAD.to_owned())).and_then(|raw| {
             Credential::read(&raw, OffsetDateTime::now_utc()).map_err(|error| {
@@ -99,19 +117,10 @@ impl Preload {
         match read {
             Ok(credential) => Apns::new(context, credential, mode, topic),
             Err((reason, told)) => {
-                self.log_unusable(&reason);
+                problems.push(reason);
                 Apns::unusable(context, mode, topic, told)
             }
         }
-    }
-
-    fn log_unusable(&self, reason: &str) {
-        tracing::error!(
-            app.id = self.application_id,
-            reason,
-            "an application of the configuration has no usable credential; its sends are refused \
-             until it is registered anew"
-        );
     }
 
     fn raw(&self) -> Result<Raw, String> {

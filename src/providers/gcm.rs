@@ -261,6 +261,20 @@ impl Gcm {
         self.legacy_url.is_some()
     }
 
+    /// Whether anybody answers at the endpoint, without a key: its clock, where it tells; `None`
+    /// without an endpoint.
+    ///
+    /// # Errors
+    /// Why no answer came.
+    pub async fn probe(&self, deadline: Instant) -> Option<Result<Option<SystemTime>, String>> {
+        let url = self.legacy_url.clone()?;
+        let client = self.client.get().map_err(|error| web::sentence(&error));
+        Some(match client {
+            Ok(client) => web::date(client, url, deadline).await,
+            Err(sentence) => Err(sentence),
+        })
+    }
+
     /// Sends a message once.
     pub async fn send(&self, message: &Message, deadline: Instant) -> Outcome {
         let Some(url) = self.legacy_url.clone() else { return switched_off() };

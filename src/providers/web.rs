@@ -3,9 +3,11 @@
 
 use std::error::Error as _;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::header::DATE;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
 
@@ -60,6 +62,22 @@ pub(super) fn client() -> reqwest::ClientBuilder {
         .referer(false)
         .no_proxy()
         .user_agent(concat!("pushlet/", env!("CARGO_PKG_VERSION")))
+}
+
+/// What stands at a URL: its clock, where it tells. Any answer will do, and nothing is given away.
+///
+/// # Errors
+/// Why no answer came.
+pub(super) async fn date(
+    client: &reqwest::Client,
+    url: Url,
+    deadline: Instant,
+) -> Result<Option<SystemTime>, String> {
+    let limit = deadline.saturating_duration_since(Instant::now());
+    let answer = client.head(url).timeout(limit).send().await;
+    let answer = answer.map_err(|error| sentence(&error))?;
+    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+    Ok(date.and_then(|date| httpdate::parse_http_date(date).ok()))
 }
 
 /// Why an answer could not be read to its end.

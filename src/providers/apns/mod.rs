@@ -14,6 +14,7 @@ mod p12;
 pub mod payload;
 mod pbe;
 mod pem;
+mod probe;
 mod problem;
 pub mod push_type;
 mod request;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -36,6 +38,7 @@ use self::attempt::Watch;
 use self::clock::Clock;
 use self::credential::{Certificate, Credential};
 use self::message::Message;
+pub use self::probe::Probe;
 use self::token::{Signer, Tokens};
 use crate::outcome::Outcome;
 use crate::transport::{self, ConnectionId, Endpoint, Identity, Pool, Request, Trust};
@@ -180,11 +183,15 @@ impl Context {
         self.clock.skew_secs()
     }
 
+    fn endpoint(&self, mode: Mode) -> &Endpoint {
+        match mode {
+            Mode::Development => &self.sandbox,
+            Mode::Production => &self.production,
+        }
+    }
+
     fn pool(&self, mode: Mode, identity: Option<Identity>) -> Pool {
-        let endpoint = match mode {
-            Mode::Development => self.sandbox.clone(),
-            Mode::Production => self.production.clone(),
-        };
+        let endpoint = self.endpoint(mode).clone();
         let settings = transport::Settings {
             connections: self.settings.connections_per_application,
             connect_timeout: self.settings.connect_timeout,
@@ -307,6 +314,24 @@ impl Apns {
         }
     }
 
+    /// Whether it has a credential at all: one of the configuration may be of no use.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        match self.access {
+            Access::Certificate { .. } | Access::Token { .. } => true,
+            Access::Unusable(_) => false,
+        }
+    }
+
+    /// The names of its signing key and of the team; `None` for a certificate.
+    #[must_use]
+    pub fn signing_key(&self) -> Option<(&str, &str)> {
+        match &self.access {
+            Access::Token { signer, .. } => Some((signer.key_id(), signer.team_id())),
+            Access::Certificate { .. } | Access::Unusable(_) => None,
+        }
+    }
+
     /// How long a call may take in all.
     #[must_use]
     pub fn timeout(&self) -> Duration {
@@ -327,21 +352,9 @@ impl Apns {
         on_late: impl FnOnce(Outcome) + Send + 'static,
     ) -> Attempt {
         let id = message.apns_id.hyphenated().to_string();
-        let (pool, signer) = match &self.access {
-            Access::Certificate { pool, .. } => (pool, None),
-            Access::Token { pool, signer } => (pool, Some(signer)),
-            Access::Unusable(reason) => return Attempt::unusable(reason.clone()),
-        };
-        let authorization = match signer.map(|signer| signer.authorization()).transpose() {
-            Ok(authorization) => authorization,
-            Err(error) => {
-                return Attempt::unusable(format!("the signing key cannot sign: {error}"));
-            }
-        };
-        let Some(head) =
-            request::build(message, self.endpoint().authority(), authorization.clone())
-        else {
-            return Attempt::unusable("a header of the message could not be written".to_owned());
+        let Ready { head, pool, token } = match self.ready(message) {
+            Ok(ready) => ready,
+            Err(attempt) => return attempt,
         };
         let body = message.payload.clone();
         let flight = match pool.send(Request { head, body, avoid, deadline }) {
@@ -353,19 +366,41 @@ impl Apns {
         match watch.answer().await {
             Ok(answer) => {
                 self.context.clock.hear(&answer.headers, SystemTime::now());
-                let token = signer.zip(authorization.as_ref());
+                let token = token.as_ref().map(|(signer, used)| (*signer, used));
                 Attempt::answered(&answer, watch.sent(), pool, token)
             }
             Err(error) => Attempt::failed(error, id),
         }
     }
 
-    fn endpoint(&self) -> &Endpoint {
-        match self.mode {
-            Mode::Development => &self.context.sandbox,
-            Mode::Production => &self.context.production,
-        }
+    /// Everything that the request of a message needs.
+    fn ready(&self, message: &Message) -> Result<Ready<'_>, Attempt> {
+        let (pool, signer) = match &self.access {
+            Access::Certificate { pool, .. } => (pool, None),
+            Access::Token { pool, signer } => (pool, Some(signer)),
+            Access::Unusable(reason) => return Err(Attempt::unusable(reason.clone())),
+        };
+        let authorization = signer.map(|signer| signer.authorization()).transpose();
+        let authorization = authorization
+            .map_err(|error| Attempt::unusable(format!("the signing key cannot sign: {error}")))?;
+        let head = request::build(message, self.endpoint().authority(), authorization.clone())
+            .ok_or_else(|| {
+                Attempt::unusable("a header of the message could not be written".to_owned())
+            })?;
+        Ok(Ready { head, pool, token: signer.zip(authorization) })
     }
+
+    fn endpoint(&self) -> &Endpoint {
+        self.context.endpoint(self.mode)
+    }
+}
+
+/// A request that can go out.
+struct Ready<'a> {
+    head: http::Request<()>,
+    pool: &'a Pool,
+    /// Whose provider token it shows, and the token.
+    token: Option<(&'a Arc<Signer>, HeaderValue)>,
 }
 
 fn facts(certificate: &Certificate, mode: Mode) -> CertificateFacts {

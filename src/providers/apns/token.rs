@@ -113,6 +113,18 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
+    /// The ten characters that name the key at Apple.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// The ten characters that name the team at Apple.
+    #[must_use]
+    pub fn team_id(&self) -> &str {
+        &self.team_id
+    }
+
     /// The value of `authorization`, marked as sensitive.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ pub mod credential;
 mod lanes;
 pub mod message;
 mod oauth;
+mod probe;
 mod response;
 
 use std::fmt;

@@ -157,6 +157,11 @@ impl fmt::Debug for Account {
 }
 
 impl Account {
+    /// The project that it sends for.
+    pub(super) fn project_id(&self) -> &str {
+        self.file.project_id()
+    }
+
     /// The value of `authorization`, marked as sensitive.
     ///
     /// # Cancel safety
