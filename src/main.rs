@@ -16,6 +16,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Say whether the configuration and its credentials are good, and whether Apple and Google
+    /// take them
+    Check(cli::check::Arguments),
     /// Run relay and simulator together on 127.0.0.1:9292, and show the calls to try
     Demo,
     /// Say what a certificate, key or service account is, and what is wrong with it
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let handle = runtime.handle();
     let ended = runtime.block_on(async {
         match arguments.command {
+            Command::Check(arguments) => cli::check::run(&arguments, handle).await,
             Command::Demo => cli::demo::run(handle).await.map(done),
             Command::Inspect(arguments) => cli::inspect::run(&arguments),
             Command::Serve(arguments) => cli::serve::run(&arguments, handle).await.map(done),

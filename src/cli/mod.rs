@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod inspect;
 mod password;

@@ -7,7 +7,7 @@ fn help_lists_every_subcommand() {
     let (code, output, errors) = run(&["--help"]);
 
     assert_eq!((code, errors.as_str()), (Some(0), ""));
-    for command in ["demo", "inspect", "serve", "simulate"] {
+    for command in ["check", "demo", "inspect", "serve", "simulate"] {
         assert!(output.contains(&format!("\n  {command} ")), "{output}");
         let (code, of_command, _) = run(&[command, "--help"]);
         assert_eq!(code, Some(0));

@@ -1,6 +1,7 @@
 //! The subcommands, run as processes.
 
 mod arguments;
+mod check;
 mod demo;
 mod inspect;
 mod simulate;
