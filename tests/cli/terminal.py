@@ -6,6 +6,8 @@ usage: terminal.py LINE,LINE... COMMAND...   prints what the terminal showed; it
 import os
 import pty
 import sys
+import termios
+import time
 
 lines = sys.argv[1].split(",")
 child, terminal = pty.fork()
@@ -22,6 +24,9 @@ while True:
         break
     shown += piece
     while shown.count(b"password: ") > prompts:
+        # The prompt comes before the echo is turned off, and a person after both.
+        while termios.tcgetattr(terminal)[3] & termios.ECHO:
+            time.sleep(0.01)
         line = lines[prompts] if prompts < len(lines) else ""
         os.write(terminal, line.encode() + b"\n")
         prompts += 1
