@@ -29,7 +29,7 @@ const BYTES_PER_TOKEN: usize = 512;
 /// A list of dead tokens, the oldest first.
 #[derive(Debug)]
 pub struct Feedback {
-    max_tokens: usize,
+    max_tokens: AtomicUsize,
     /// How many tokens are listed or on their way to a caller, so that an accepted message need not
     /// take the lock when there are none.
     len: AtomicUsize,
@@ -73,8 +73,14 @@ impl Feedback {
     /// An empty list.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let max_tokens = settings.max_tokens;
+        let max_tokens = settings.max_tokens.into();
         Self { max_tokens, len: AtomicUsize::new(0), list: Mutex::default() }
+    }
+
+    /// Bounds the list by other settings from now on; what is too much is dropped and counted.
+    pub fn change_limits(&self, settings: &Settings) {
+        self.max_tokens.store(settings.max_tokens, Ordering::Relaxed);
+        self.settle(&mut self.list());
     }
 
     /// Notes that a token is dead. A token has one entry, with the newest time and the last
@@ -146,8 +152,9 @@ impl Feedback {
 
     /// Keeps the bounds, and the count that is read without the lock.
     fn settle(&self, list: &mut List) {
-        let max_bytes = self.max_tokens.saturating_mul(BYTES_PER_TOKEN);
-        while (list.entries.len() > self.max_tokens || list.size_bytes > max_bytes)
+        let max_tokens = self.max_tokens.load(Ordering::Relaxed);
+        let max_bytes = max_tokens.saturating_mul(BYTES_PER_TOKEN);
+        while (list.entries.len() > max_tokens || list.size_bytes > max_bytes)
             && let Some((_, oldest)) = list.entries.pop_first()
         {
             list.places.remove(&oldest.token);
@@ -260,6 +267,22 @@ mod tests {
 
         assert_eq!(list.read(), vec![dead("cc", 2), dead("aa", 3)]);
         assert_eq!(list.dropped(), 1);
+    }
+
+    #[test]
+    fn a_bound_that_sinks_drops_the_oldest_and_counts_them() {
+        let list = feedback(3);
+        for (token, secs) in [("aa", 3), ("bb", 1), ("cc", 2)] {
+            list.add(dead(token, secs));
+        }
+
+        list.change_limits(&Settings { max_tokens: 1 });
+
+        assert_eq!(list.read(), vec![dead("aa", 3)]);
+        assert_eq!(list.dropped(), 2);
+        list.change_limits(&Settings { max_tokens: 2 });
+        list.add(dead("dd", 4));
+        assert_eq!(list.read(), vec![dead("aa", 3), dead("dd", 4)]);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::Settings;
 
 #[derive(Debug)]
 pub(super) struct Admission {
-    max_per_application: usize,
-    max: usize,
+    max_per_application: AtomicUsize,
+    max: AtomicUsize,
     in_flight: AtomicUsize,
 }
 
@@ -22,18 +22,24 @@ pub(super) struct Permit<'a> {
 impl Admission {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            max_per_application: settings.max_in_flight_per_application,
-            max: settings.max_in_flight,
+            max_per_application: settings.max_in_flight_per_application.into(),
+            max: settings.max_in_flight.into(),
             in_flight: AtomicUsize::new(0),
         }
     }
 
+    /// Other limits from now on; who is in keeps the place.
+    pub(super) fn change(&self, settings: &Settings) {
+        self.max_per_application.store(settings.max_in_flight_per_application, Ordering::Relaxed);
+        self.max.store(settings.max_in_flight, Ordering::Relaxed);
+    }
+
     /// A place for one more send of an application with this count; `None` when there is none.
     pub(super) fn admit(&self, application: &Arc<AtomicUsize>) -> Option<Permit<'_>> {
-        if !take(&self.in_flight, self.max) {
+        if !take(&self.in_flight, self.max.load(Ordering::Relaxed)) {
             return None;
         }
-        if !take(application, self.max_per_application) {
+        if !take(application, self.max_per_application.load(Ordering::Relaxed)) {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -77,5 +83,21 @@ mod tests {
         assert!(admission.admit(&c).is_some());
         drop(second);
         assert_eq!(admission.in_flight.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn limits_that_change_bind_who_comes_next() {
+        let settings = |max| Settings { max_in_flight_per_application: max, max_in_flight: max };
+        let admission = Admission::new(&settings(2));
+        let a = Arc::default();
+
+        let held = [admission.admit(&a), admission.admit(&a)];
+        assert!(held.iter().all(Option::is_some));
+        admission.change(&settings(1));
+        assert!(admission.admit(&a).is_none());
+        drop(held);
+        assert!(admission.admit(&a).is_some_and(|_first| admission.admit(&a).is_none()));
+        admission.change(&settings(3));
+        assert!(admission.admit(&a).is_some_and(|_first| admission.admit(&a).is_some()));
     }
 }

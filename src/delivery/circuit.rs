@@ -108,6 +108,8 @@ impl Circuits {
             pause,
             probing: false,
         };
+        // Those of applications that are gone have nobody left to close them.
+        open.retain(|_, circuit| circuit.credential.strong_count() > 0);
         open.insert(app.id.clone(), circuit);
         self.len.store(open.len(), Ordering::Release);
     }

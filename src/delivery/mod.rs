@@ -44,6 +44,11 @@ impl Dispatcher {
         Self { admission: Admission::new(settings), circuits: Circuits::default() }
     }
 
+    /// Lets other limits apply from now on.
+    pub fn change_limits(&self, settings: &Settings) {
+        self.admission.change(settings);
+    }
+
     /// Sends a message of `app`, again where that is safe, until there is an answer or the
     /// deadline of its provider has passed.
     ///

@@ -7,6 +7,7 @@ pub mod file;
 pub mod gcm;
 pub mod json;
 pub mod legacy;
+mod timeout;
 mod web;
 
 use std::sync::Arc;

@@ -20,7 +20,7 @@ pub use pool::{Answer, ConnectionFacts, ConnectionId, Flight, Pool, Request};
 pub use tls::{Endpoint, Identity, Trust};
 
 /// What a pool is allowed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Most connections at a time.
     pub connections: usize,

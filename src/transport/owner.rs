@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::Abortable;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection::{Conn, Driver, Fresh};
@@ -66,6 +66,8 @@ pub(super) struct Owner {
     pub(super) trust: Trust,
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) settings: Settings,
+    /// Where the settings come from when they change.
+    live_settings: watch::Receiver<Settings>,
 
     pub(super) waiting: VecDeque<Box<Job>>,
     /// Since when requests wait although a connection is open.
@@ -94,9 +96,10 @@ impl Owner {
         endpoint: Endpoint,
         trust: Trust,
         identity: Option<Arc<Identity>>,
-        settings: Settings,
+        mut live_settings: watch::Receiver<Settings>,
     ) {
         let now = Instant::now();
+        let settings = live_settings.borrow_and_update().clone();
         let owner = Self {
             commands,
             closing: None,
@@ -104,6 +107,7 @@ impl Owner {
             trust,
             identity,
             settings,
+            live_settings,
             waiting: VecDeque::new(),
             full_since: None,
             conns: Vec::new(),
@@ -128,6 +132,9 @@ impl Future for Owner {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let now = Instant::now();
+        if this.live_settings.has_changed().unwrap_or(false) {
+            this.settings = this.live_settings.borrow_and_update().clone();
+        }
         this.take_commands(now, cx);
         if this.armed.is_some() && this.timer.as_mut().poll(cx).is_ready() {
             this.armed = None;

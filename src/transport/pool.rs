@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::owner::Owner;
@@ -101,16 +101,17 @@ impl Claim {
 }
 
 impl Pool {
-    /// A pool without connections; its task runs on `runtime`.
+    /// A pool without connections; its task runs on `runtime`. It heeds `settings` as they change,
+    /// each time that it is awake; how many requests may wait grows no more.
     #[must_use]
     pub fn new(
         endpoint: Endpoint,
         trust: Trust,
         identity: Option<Identity>,
-        settings: Settings,
+        settings: watch::Receiver<Settings>,
         runtime: &Handle,
     ) -> Self {
-        let (commands, receiver) = mpsc::channel(settings.max_waiting.max(1));
+        let (commands, receiver) = mpsc::channel(settings.borrow().max_waiting.max(1));
         runtime.spawn(Owner::run(receiver, endpoint, trust, identity.map(Arc::new), settings));
         Self { commands }
     }

@@ -12,6 +12,7 @@ use openssl::x509::X509;
 use pushlet::transport::{self, Endpoint, Identity, Pool, Settings, Trust};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use url::Url;
 
 use crate::measure::Tally;
@@ -46,7 +47,7 @@ pub async fn child() {
     };
     let trust = Trust::new(Some(&plan.ca_file)).unwrap();
     let identity = Some(identity(&plan.pem_file));
-    let pool = Pool::new(endpoint, trust, identity, settings, &Handle::current());
+    let pool = Pool::new(endpoint, trust, identity, watch::channel(settings).1, &Handle::current());
     let body = Bytes::from(payload(plan.payload_bytes));
     let heads = (0..TOKENS).map(|token| head(&plan.url, token, body.len())).collect();
     let common = Arc::new(Common { pool, heads, body });

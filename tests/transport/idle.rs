@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use pushlet::transport::{Endpoint, Pool, Request, Settings, Trust};
 use tokio::runtime::Builder;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
@@ -63,7 +64,7 @@ fn cost_of_waiting(open: usize, settings: Settings) -> Option<Duration> {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let handle = tokio::runtime::Handle::current();
-        let pool = Pool::new(endpoint.clone(), trust, None, settings, &handle);
+        let pool = Pool::new(endpoint.clone(), trust, None, watch::channel(settings).1, &handle);
         let first = pool.send(request(&endpoint)).unwrap().answer().await.unwrap();
         assert_eq!(first.status, StatusCode::OK);
         let flights: Vec<_> = (0..open).map(|_| pool.send(request(&endpoint)).unwrap()).collect();

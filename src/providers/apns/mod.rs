@@ -30,6 +30,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
 
@@ -40,6 +41,7 @@ use self::credential::{Certificate, Credential};
 use self::message::Message;
 pub use self::probe::Probe;
 use self::token::{Signer, Tokens};
+use super::timeout::Timeout;
 use crate::outcome::Outcome;
 use crate::transport::{self, ConnectionId, Endpoint, Identity, Pool, Request, Trust};
 
@@ -126,7 +128,10 @@ impl Mode {
 /// What all applications share: where Apple is, whom we trust, and the provider tokens.
 #[derive(Debug)]
 pub struct Context {
-    settings: Settings,
+    timeout: Timeout,
+    production_url: Url,
+    sandbox_url: Url,
+    pools: watch::Sender<transport::Settings>,
     production: Endpoint,
     sandbox: Endpoint,
     trust: Trust,
@@ -162,7 +167,10 @@ impl Context {
         Ok(Self {
             production: endpoint(&settings.production_url, "apns.production_url")?,
             sandbox: endpoint(&settings.sandbox_url, "apns.sandbox_url")?,
-            settings,
+            timeout: Timeout::new(settings.timeout),
+            pools: watch::Sender::new(of_pool(&settings)),
+            production_url: settings.production_url,
+            sandbox_url: settings.sandbox_url,
             trust,
             tokens: Tokens::default(),
             clock: Clock::new(),
@@ -173,7 +181,19 @@ impl Context {
     /// How long a call may take in all.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        self.settings.timeout
+        self.timeout.get()
+    }
+
+    /// Lets the limits of other settings apply from now on, to what is registered as well. Where
+    /// Apple is and whom we trust stays.
+    pub fn change_limits(&self, settings: &Settings) {
+        self.timeout.set(settings.timeout);
+        self.pools.send_if_modified(|pools| {
+            let next = of_pool(settings);
+            let is_other = *pools != next;
+            *pools = next;
+            is_other
+        });
     }
 
     /// How far this machine's clock is ahead of Apple's, in seconds; `None` until Apple has said
@@ -192,15 +212,19 @@ impl Context {
 
     fn pool(&self, mode: Mode, identity: Option<Identity>) -> Pool {
         let endpoint = self.endpoint(mode).clone();
-        let settings = transport::Settings {
-            connections: self.settings.connections_per_application,
-            connect_timeout: self.settings.connect_timeout,
-            keepalive_interval: self.settings.keepalive_interval,
-            keepalive_timeout: self.settings.keepalive_timeout,
-            idle_timeout: self.settings.idle_timeout,
-            max_waiting: self.settings.max_in_flight_per_application,
-        };
+        let settings = self.pools.subscribe();
         Pool::new(endpoint, self.trust.clone(), identity, settings, &self.runtime)
+    }
+}
+
+fn of_pool(settings: &Settings) -> transport::Settings {
+    transport::Settings {
+        connections: settings.connections_per_application,
+        connect_timeout: settings.connect_timeout,
+        keepalive_interval: settings.keepalive_interval,
+        keepalive_timeout: settings.keepalive_timeout,
+        idle_timeout: settings.idle_timeout,
+        max_waiting: settings.max_in_flight_per_application,
     }
 }
 

@@ -60,8 +60,8 @@ impl Context {
     #[must_use]
     pub fn url(&self, mode: Mode) -> &Url {
         match mode {
-            Mode::Development => &self.settings.sandbox_url,
-            Mode::Production => &self.settings.production_url,
+            Mode::Development => &self.sandbox_url,
+            Mode::Production => &self.production_url,
         }
     }
 }

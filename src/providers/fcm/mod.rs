@@ -23,6 +23,7 @@ use self::credential::{InvalidServiceAccount, Origin, ServiceAccount};
 use self::lanes::{Lanes, Place};
 use self::message::Message;
 use self::oauth::{Account, Accounts};
+use super::timeout::Timeout;
 use super::{retry_after, web};
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Rejection, Retry};
 
@@ -52,7 +53,8 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// What all applications share: where Google is, the connections, the access tokens.
 #[derive(Debug)]
 pub struct Context {
-    settings: Settings,
+    url: Url,
+    timeout: Timeout,
     lanes: Arc<Lanes>,
     accounts: Accounts,
     runtime: Handle,
@@ -64,7 +66,14 @@ impl Context {
     #[must_use]
     pub fn new(settings: Settings, runtime: Handle) -> Self {
         let lanes = Arc::new(Lanes::new(&settings.url));
-        Self { lanes, accounts: Accounts::new(runtime.clone()), settings, runtime }
+        let timeout = Timeout::new(settings.timeout);
+        Self { lanes, accounts: Accounts::new(runtime.clone()), url: settings.url, timeout, runtime }
+    }
+
+    /// Lets the limits of other settings apply from now on, to what is registered as well. Where
+    /// Google is stays.
+    pub fn change_limits(&self, settings: &Settings) {
+        self.timeout.set(settings.timeout);
     }
 
     /// Reads a service account. It costs no more than the parsing.
@@ -76,7 +85,7 @@ impl Context {
         file: &[u8],
         origin: Origin,
     ) -> Result<ServiceAccount, InvalidServiceAccount> {
-        ServiceAccount::parse(file, origin, &self.settings.url)
+        ServiceAccount::parse(file, origin, &self.url)
     }
 }
 
@@ -111,7 +120,7 @@ impl Fcm {
     /// first message does.
     #[must_use]
     pub fn new(context: &Arc<Context>, file: ServiceAccount) -> Self {
-        let mut url = context.settings.url.clone();
+        let mut url = context.url.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}/v1/projects/{}/messages:send", file.project_id));
         let access = Access::Account { account: context.accounts.account(file), url };
@@ -128,7 +137,7 @@ impl Fcm {
     /// How long a call may take in all.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        self.context.settings.timeout
+        self.context.timeout.get()
     }
 
     /// Sends a message once. An answer that comes after the caller hung up goes to `on_late`.

@@ -46,12 +46,12 @@ impl Context {
     /// Where messages go.
     #[must_use]
     pub fn url(&self) -> &Url {
-        &self.settings.url
+        &self.url
     }
 
     /// How long a call may take in all.
     #[must_use]
     pub fn timeout(&self) -> std::time::Duration {
-        self.settings.timeout
+        self.timeout.get()
     }
 }
