@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
 
 /// The section `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,16 +51,33 @@ impl Default for Settings {
 
 /// Writes the log of the whole process to standard error from here on. Lines carry the time in UTC
 /// as RFC 3339 has it and the fields of the spans they stand in. The libraries are heard one step
-/// more quietly than we are.
+/// more quietly than we are. What is given changes the level of this log.
 ///
 /// Where something already receives the log, as beside other tests, that stays.
-pub fn start(settings: &Settings) {
-    let subscriber = subscriber(settings, io::stderr, io::stderr().is_terminal());
+pub fn start(settings: &Settings) -> Verbosity {
+    let (subscriber, verbosity) = subscriber(settings, io::stderr, io::stderr().is_terminal());
     // The error says only that there is one already.
     let _ = tracing::subscriber::set_global_default(subscriber);
+    verbosity
 }
 
-fn subscriber<W>(settings: &Settings, writer: W, colours: bool) -> Box<dyn Subscriber + Send + Sync>
+/// How much a running log says.
+#[derive(Debug, Clone)]
+pub struct Verbosity(reload::Handle<Targets, Registry>);
+
+impl Verbosity {
+    /// Logs at another level from here on.
+    pub fn set(&self, level: Level) {
+        // The error says only that the log is gone.
+        let _ = self.0.reload(filter(level));
+    }
+}
+
+fn subscriber<W>(
+    settings: &Settings,
+    writer: W,
+    colours: bool,
+) -> (Box<dyn Subscriber + Send + Sync>, Verbosity)
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
@@ -71,7 +88,8 @@ where
         }
         Format::Text => Box::new(lines.with_ansi(colours)),
     };
-    Box::new(Registry::default().with(lines.with_filter(filter(settings.level))))
+    let (filter, handle) = reload::Layer::new(filter(settings.level));
+    (Box::new(Registry::default().with(lines.with_filter(filter))), Verbosity(handle))
 }
 
 fn filter(level: Level) -> Targets {
@@ -118,7 +136,8 @@ mod tests {
     fn logged(format: Format, level: Level, act: impl FnOnce()) -> Vec<String> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(&Settings { format, level }, move || writer.clone(), false);
+        let (subscriber, _) =
+            subscriber(&Settings { format, level }, move || writer.clone(), false);
         tracing::subscriber::with_default(subscriber, act);
         let bytes = lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()

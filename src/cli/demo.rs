@@ -42,7 +42,7 @@ pub(crate) async fn run(runtime: &Handle) -> Result<(), String> {
     config.apns.ca_file = Some(ca_file);
     config.fcm.url = url(&simulator.http_url())?;
     config.gcm.legacy_url = Some(url(&format!("{}/gcm/send", simulator.http_url()))?);
-    telemetry::start(&config.log);
+    let _ = telemetry::start(&config.log);
     let server = Server::bind(&config, runtime).map_err(|error| {
         format!("{error}\nthe demo needs that address; stop what listens there and try again")
     })?;
