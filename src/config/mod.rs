@@ -3,9 +3,11 @@
 
 mod applications;
 mod reader;
+mod running;
 mod sections;
 mod sources;
 mod values;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,0 +1,119 @@
+//! Which settings a running relay takes over from another configuration, and which wait for the
+//! next start.
+
+use std::path::{Path, PathBuf};
+
+use super::{Config, Mistakes, Server, open_door};
+use crate::apps::preload::Source;
+use crate::providers::gcm::AccountSource;
+use crate::providers::{apns, fcm, gcm};
+use crate::telemetry;
+
+impl Config {
+    /// This configuration for a relay that runs with `running`: what only a start can change has
+    /// the value that it runs with. The names of those are given where the values differ.
+    ///
+    /// # Errors
+    /// Both together would leave the relay open to anybody.
+    pub fn for_running(mut self, running: &Self) -> Result<(Self, Vec<&'static str>), Mistakes> {
+        let mut fixed = Fixed::default();
+        // Each field is named here, so that nobody can add a setting without a decision.
+        let Self { server, auth: _, apns, fcm, gcm, compat: _, feedback: _, log, applications: _ } =
+            &mut self;
+        fixed.server(server, &running.server);
+        fixed.apns(apns, &running.apns);
+        fixed.google(fcm, &running.fcm, gcm, &running.gcm);
+        let telemetry::Settings { format, level: _ } = log;
+        fixed.keep("log.format", format, &running.log.format);
+        match open_door(&self.server, &self.auth) {
+            Some(mistake) => Err(Mistakes(vec![mistake])),
+            None => Ok((self, fixed.names)),
+        }
+    }
+
+    /// The files that it names and a reload reads anew.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let of_applications = self.applications.iter().flat_map(|application| {
+            [
+                &application.apns_p12,
+                &application.apns_pem,
+                &application.apns_p8,
+                &application.fcm_service_account,
+            ]
+            .into_iter()
+            .filter_map(|source| match source {
+                Some(Source::File(path)) => Some(path.as_path()),
+                Some(Source::Env(_) | Source::Text(_)) | None => None,
+            })
+        });
+        let of_bridge = self.gcm.bridge.iter().filter_map(|entry| match &entry.service_account {
+            AccountSource::File(path) => Some(path.as_path()),
+            AccountSource::Text(_) => None,
+        });
+        of_applications.chain(of_bridge).map(Path::to_owned).collect()
+    }
+}
+
+/// Settings that stay what they are until the next start.
+#[derive(Default)]
+struct Fixed {
+    /// Those that should be something else now.
+    names: Vec<&'static str>,
+}
+
+impl Fixed {
+    fn keep<T: Clone + PartialEq>(&mut self, name: &'static str, new: &mut T, running: &T) {
+        if new != running {
+            new.clone_from(running);
+            self.names.push(name);
+        }
+    }
+
+    fn server(&mut self, new: &mut Server, running: &Server) {
+        let Server {
+            bind,
+            max_body_bytes: _,
+            read_timeout,
+            max_applications: _,
+            max_in_flight: _,
+            workers,
+            shutdown_timeout,
+        } = new;
+        self.keep("server.bind", bind, &running.bind);
+        self.keep("server.read_timeout", read_timeout, &running.read_timeout);
+        self.keep("server.workers", workers, &running.workers);
+        self.keep("server.shutdown_timeout", shutdown_timeout, &running.shutdown_timeout);
+    }
+
+    fn apns(&mut self, new: &mut apns::Settings, running: &apns::Settings) {
+        let apns::Settings {
+            production_url,
+            sandbox_url,
+            ca_file,
+            timeout: _,
+            connect_timeout: _,
+            connections_per_application: _,
+            max_in_flight_per_application: _,
+            keepalive_interval: _,
+            keepalive_timeout: _,
+            idle_timeout: _,
+        } = new;
+        self.keep("apns.production_url", production_url, &running.production_url);
+        self.keep("apns.sandbox_url", sandbox_url, &running.sandbox_url);
+        self.keep("apns.ca_file", ca_file, &running.ca_file);
+    }
+
+    fn google(
+        &mut self,
+        new_fcm: &mut fcm::Settings,
+        fcm: &fcm::Settings,
+        new_gcm: &mut gcm::Settings,
+        gcm: &gcm::Settings,
+    ) {
+        let fcm::Settings { url, timeout: _ } = new_fcm;
+        self.keep("fcm.url", url, &fcm.url);
+        let gcm::Settings { legacy_url: _, timeout: _, drop_in_routes, bridge: _ } = new_gcm;
+        self.keep("gcm.drop_in_routes", drop_in_routes, &gcm.drop_in_routes);
+    }
+}
