@@ -2,6 +2,7 @@
 
 pub mod feedback;
 pub mod preload;
+pub mod preloaded;
 pub mod registration;
 pub mod registry;
 

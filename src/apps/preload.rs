@@ -14,7 +14,7 @@ use crate::secret::Secret;
 
 /// What a caller is told of a credential that is not where it was said to be. Names of files and
 /// variables are for the log.
-const UNREAD: &str = "it could not be read at the start of the relay, whose log says why";
+const UNREAD: &str = "it could not be read by the relay, whose log says why";
 
 /// One entry of `[[applications]]`. The words are those of `POST /register_application`; each
 /// credential is given by exactly one of `NAME` (text), `NAME_file` (a path) or `NAME_env` (the
@@ -56,71 +56,89 @@ pub enum Source {
     Text(Secret<String>),
 }
 
-impl Preload {
-    /// Reads the files and variables that this entry names, and the credentials in them. What
-    /// cannot be used makes an application all the same, whose sends are refused with the reason:
-    /// one bad certificate must not keep the others from running.
-    #[must_use]
-    pub fn load(&self, apns: &Arc<apns::Context>, fcm: &Arc<fcm::Context>) -> Providers {
-        let (providers, problems) = self.try_load(apns, fcm);
-        for reason in problems {
-            tracing::error!(
-                app.id = self.application_id,
-                reason,
-                "an application of the configuration has no usable credential; its sends are \
-                 refused until it is registered anew"
-            );
-        }
-        providers
+/// Why a credential of the configuration cannot be used.
+#[derive(Debug)]
+pub(super) struct Unusable {
+    /// For the log.
+    pub(super) reason: String,
+    /// For callers.
+    pub(super) told: String,
+}
+
+impl Unusable {
+    fn unread(reason: String) -> Self {
+        Self { reason, told: UNREAD.to_owned() }
     }
 
-    /// The same, with what cannot be used and why: names of files and variables are in it.
+    fn refused(error: &dyn std::error::Error) -> Self {
+        let reason = error.to_string();
+        Self { told: reason.clone(), reason }
+    }
+}
+
+impl Preload {
+    /// Reads the files and variables that this entry names, and the credentials in them. What cannot
+    /// be used makes a side all the same, whose sends are refused with the reason. Why stands beside
+    /// them: names of files and variables are in it.
     #[must_use]
     pub fn try_load(
         &self,
         apns: &Arc<apns::Context>,
         fcm: &Arc<fcm::Context>,
     ) -> (Providers, Vec<String>) {
-        let google = self.fcm_service_account.as_ref();
-        let has_apple = [&self.apns_p12, &self.apns_pem, &self.apns_p8].iter().any(|c| c.is_some());
         let mut problems = Vec::new();
-        let apns = (has_apple || google.is_none()).then(|| self.apple(apns, &mut problems));
-        let fcm = google.map(|source| Self::google(source, fcm, &mut problems));
-        (Providers { apns: apns.map(Arc::new), fcm: fcm.map(Arc::new), gcm: None }, problems)
-    }
-
-    fn google(source: &Source, context: &Arc<fcm::Context>, problems: &mut Vec<String>) -> Fcm {
-        let contents = source.contents().map_err(|reason| (reason, UNREAD.to_owned()));
-        let read = contents.and_then(|contents| {
-            context.read(&contents, Origin::Operator).map_err(|error| {
-                let reason = error.to_string();
-                (reason.clone(), reason)
+        let apple = self.apple().map(|raw| raw.and_then(|raw| self.apns(&raw, apns)));
+        let apple = apple.map(|side| {
+            side.unwrap_or_else(|why| {
+                let side = self.unusable_apns(&why, apns);
+                problems.push(why.reason);
+                side
             })
         });
-        match read {
-            Ok(account) => Fcm::new(context, account),
-            Err((reason, told)) => {
-                problems.push(format!("cannot use fcm_service_account: {reason}"));
-                Fcm::unusable(context, told)
-            }
-        }
-    }
-
-    fn apple(&self, context: &Arc<apns::Context>, problems: &mut Vec<String>) -> Apns {
-        let (mode, topic) = (self.apns_mode, self.apns_topic.clone());
-        let read = self.raw().map_err(|reason| (reason, UNREAD.to_owned())).and_then(|raw| {
-            Credential::read(&raw, OffsetDateTime::now_utc()).map_err(|error| {
-                let reason = error.to_string();
-                (reason.clone(), reason)
+        let google = self.google().map(|file| file.and_then(|file| Self::fcm(&file, fcm)));
+        let google = google.map(|side| {
+            side.unwrap_or_else(|why| {
+                let side = Fcm::unusable(fcm, why.told);
+                problems.push(why.reason);
+                side
             })
         });
-        match read {
-            Ok(credential) => Apns::new(context, credential, mode, topic),
-            Err((reason, told)) => {
-                problems.push(reason);
-                Apns::unusable(context, mode, topic, told)
-            }
-        }
+        (Providers { apns: apple.map(Arc::new), fcm: google.map(Arc::new), gcm: None }, problems)
+    }
+
+    /// The Apple credential as it is where the entry says. `None`: the entry is about Google alone.
+    pub(super) fn apple(&self) -> Option<Result<Raw, Unusable>> {
+        let has_apple = [&self.apns_p12, &self.apns_pem, &self.apns_p8].iter().any(|c| c.is_some());
+        let is_due = has_apple || self.fcm_service_account.is_none();
+        is_due.then(|| self.raw().map_err(Unusable::unread))
+    }
+
+    /// The service account as it is where the entry says. `None`: the entry is about Apple alone.
+    pub(super) fn google(&self) -> Option<Result<Vec<u8>, Unusable>> {
+        let source = self.fcm_service_account.as_ref();
+        source
+            .map(|source| source.contents().map_err(|reason| Unusable::unread(of_google(&reason))))
+    }
+
+    /// The Apple side with this credential; it may take seconds of CPU.
+    pub(super) fn apns(&self, raw: &Raw, context: &Arc<apns::Context>) -> Result<Apns, Unusable> {
+        let credential =
+            Credential::read(raw, OffsetDateTime::now_utc()).map_err(|e| Unusable::refused(&e))?;
+        Ok(Apns::new(context, credential, self.apns_mode, self.apns_topic.clone()))
+    }
+
+    /// The Google side with this service account.
+    pub(super) fn fcm(file: &[u8], context: &Arc<fcm::Context>) -> Result<Fcm, Unusable> {
+        let account = context.read(file, Origin::Operator).map_err(|error| {
+            let Unusable { reason, told } = Unusable::refused(&error);
+            Unusable { reason: of_google(&reason), told }
+        })?;
+        Ok(Fcm::new(context, account))
+    }
+
+    /// An Apple side whose sends are refused.
+    pub(super) fn unusable_apns(&self, why: &Unusable, context: &Arc<apns::Context>) -> Apns {
+        Apns::unusable(context, self.apns_mode, self.apns_topic.clone(), why.told.clone())
     }
 
     fn raw(&self) -> Result<Raw, String> {
@@ -147,6 +165,11 @@ impl Preload {
             team_id: self.apns_team_id.clone().unwrap_or_default(),
         })
     }
+}
+
+/// An entry may bring two credentials; the other one names its kind itself.
+fn of_google(reason: &str) -> String {
+    format!("cannot use fcm_service_account: {reason}")
 }
 
 impl Source {

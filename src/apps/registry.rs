@@ -1,19 +1,60 @@
 //! Who is registered.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use super::feedback::{self, Feedback};
 use super::{Application, ApplicationId};
 use crate::providers::Providers;
+use crate::providers::apns::Apns;
+use crate::providers::fcm::Fcm;
 
 /// The applications of this process, by name.
 #[derive(Debug)]
 pub struct Registry {
-    max_applications: usize,
-    feedback: feedback::Settings,
+    max_applications: AtomicUsize,
+    /// How many dead tokens the list of a new application may hold.
+    max_tokens: AtomicUsize,
     /// Guards the map; looked into for each send, written by registrations.
     applications: RwLock<HashMap<Arc<str>, Arc<Application>>>,
+}
+
+/// What the configuration wants of one application.
+#[derive(Debug)]
+pub struct Revision {
+    /// Which one; it need not be there yet.
+    pub id: ApplicationId,
+    /// Its side at Apple.
+    pub apns: Change<Apns>,
+    /// Its side at Google.
+    pub fcm: Change<Fcm>,
+}
+
+/// What becomes of one side of an application.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// It stays, if there is one.
+    Keep,
+    /// This one takes its place.
+    Put(Arc<T>),
+    /// It goes, unless another one took its place meanwhile.
+    Take(Weak<T>),
+}
+
+impl<T> Change<T> {
+    fn of(self, old: Option<Arc<T>>) -> Option<Arc<T>> {
+        match self {
+            Self::Keep => old,
+            Self::Put(new) => Some(new),
+            Self::Take(gone) => old.filter(|old| !is_same(&gone, old)),
+        }
+    }
+}
+
+/// Whether both are the same one, and not merely equal.
+pub(super) fn is_same<T>(weak: &Weak<T>, strong: &Arc<T>) -> bool {
+    std::ptr::eq(weak.as_ptr(), Arc::as_ptr(strong))
 }
 
 /// There is no room for another application.
@@ -23,8 +64,21 @@ pub struct Full;
 impl Registry {
     /// A registry without applications.
     #[must_use]
-    pub fn new(max_applications: usize, feedback: feedback::Settings) -> Self {
-        Self { max_applications, feedback, applications: RwLock::default() }
+    pub fn new(max_applications: usize, feedback: &feedback::Settings) -> Self {
+        Self {
+            max_applications: max_applications.into(),
+            max_tokens: feedback.max_tokens.into(),
+            applications: RwLock::default(),
+        }
+    }
+
+    /// Lets other limits apply from now on. Who is registered stays, whatever the limit.
+    pub fn change_limits(&self, max_applications: usize, feedback: &feedback::Settings) {
+        self.max_applications.store(max_applications, Ordering::Relaxed);
+        self.max_tokens.store(feedback.max_tokens, Ordering::Relaxed);
+        for application in self.read().values() {
+            application.feedback.change_limits(feedback);
+        }
     }
 
     /// The application of this name.
@@ -37,7 +91,7 @@ impl Registry {
     #[must_use]
     pub fn has_room_for(&self, id: &ApplicationId) -> bool {
         let applications = self.read();
-        applications.len() < self.max_applications || applications.contains_key(id.as_str())
+        applications.len() < self.max_applications() || applications.contains_key(id.as_str())
     }
 
     /// Puts an application in place. Of one that is there already, each side that `providers` has
@@ -49,26 +103,59 @@ impl Registry {
     pub fn register(&self, id: ApplicationId, providers: Providers) -> Result<(), Full> {
         let mut applications = self.applications.write().unwrap_or_else(PoisonError::into_inner);
         let old = applications.get(id.as_str());
-        if old.is_none() && applications.len() >= self.max_applications {
+        if old.is_none() && applications.len() >= self.max_applications() {
             return Err(Full);
         }
         let kept = old.map(|old| old.providers.clone()).unwrap_or_default();
-        let application = Application {
-            providers: Providers {
-                apns: providers.apns.or(kept.apns),
-                fcm: providers.fcm.or(kept.fcm),
-                gcm: providers.gcm.or(kept.gcm),
-            },
-            feedback: old.map_or_else(
-                || Arc::new(Feedback::new(&self.feedback)),
-                |old| Arc::clone(&old.feedback),
-            ),
-            in_flight: old.map(|old| Arc::clone(&old.in_flight)).unwrap_or_default(),
-            repeats: old.map(|old| Arc::clone(&old.repeats)).unwrap_or_default(),
-            id,
+        let providers = Providers {
+            apns: providers.apns.or(kept.apns),
+            fcm: providers.fcm.or(kept.fcm),
+            gcm: providers.gcm.or(kept.gcm),
         };
+        let application = self.successor(old, id, providers);
         applications.insert(Arc::clone(&application.id.0), Arc::new(application));
         Ok(())
+    }
+
+    /// Carries out what the configuration says, all of it at once and whatever the limit: who runs
+    /// the relay says how much it holds. Calls in flight end on what they began with, as above. An
+    /// application that is left without a credential goes.
+    pub fn revise(&self, revisions: Vec<Revision>) {
+        let mut applications = self.applications.write().unwrap_or_else(PoisonError::into_inner);
+        for Revision { id, apns, fcm } in revisions {
+            let old = applications.get(id.as_str());
+            let kept = old.map(|old| old.providers.clone()).unwrap_or_default();
+            let providers =
+                Providers { apns: apns.of(kept.apns), fcm: fcm.of(kept.fcm), gcm: kept.gcm };
+            if providers.is_empty() {
+                applications.remove(id.as_str());
+                continue;
+            }
+            let application = self.successor(old, id, providers);
+            applications.insert(Arc::clone(&application.id.0), Arc::new(application));
+        }
+    }
+
+    /// An application with other providers, and all that outlives those of `old`.
+    fn successor(
+        &self,
+        old: Option<&Arc<Application>>,
+        id: ApplicationId,
+        providers: Providers,
+    ) -> Application {
+        let max_tokens = self.max_tokens.load(Ordering::Relaxed);
+        let empty = || Arc::new(Feedback::new(&feedback::Settings { max_tokens }));
+        Application {
+            id,
+            providers,
+            feedback: old.map_or_else(empty, |old| Arc::clone(&old.feedback)),
+            in_flight: old.map(|old| Arc::clone(&old.in_flight)).unwrap_or_default(),
+            repeats: old.map(|old| Arc::clone(&old.repeats)).unwrap_or_default(),
+        }
+    }
+
+    fn max_applications(&self) -> usize {
+        self.max_applications.load(Ordering::Relaxed)
     }
 
     /// How many applications there are.

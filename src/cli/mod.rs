@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod inspect;
 mod password;
+mod reload;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 

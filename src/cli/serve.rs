@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use pushlet::config::watch::Watch;
 use pushlet::config::{self, Config};
 use pushlet::server::Server;
 use pushlet::telemetry;
 use tokio::runtime::Handle;
 
 use super::Signals;
+use super::reload::Reloading;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -18,11 +20,18 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), String> {
-    let config = Config::load(arguments.config.as_deref(), config::environment())
+    let named = std::env::var_os("PUSHLET_CONFIG").map(PathBuf::from);
+    let file = arguments.config.clone().or(named);
+    let mut watch = Watch::default();
+    watch.follow(file.iter().cloned().collect());
+    let config = Config::load(file.as_deref(), config::environment())
         .map_err(|mistakes| format!("the configuration is wrong\n{mistakes}"))?;
-    telemetry::start(&config.log);
+    // Before they are read, so that no change between is missed.
+    watch.follow(file.iter().cloned().chain(config.files()).collect());
+    let verbosity = telemetry::start(&config.log);
     let signals = Signals::listen()?;
-    let server = Server::bind(&config, runtime).map_err(|error| error.to_string())?;
+    let reloading = Reloading::listen(file, watch, verbosity)?;
+    let mut server = Server::bind(&config, runtime).map_err(|error| error.to_string())?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         credentials = config.auth.credentials.len(),
@@ -30,7 +39,11 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
         "listening on http://{}",
         server.address()
     );
-    until_told(server, signals).await
+    let Some(reloader) = server.reloader() else { return until_told(server, signals).await };
+    tokio::select! {
+        ended = until_told(server, signals) => ended,
+        never = reloading.go_on(reloader, runtime) => match never {},
+    }
 }
 
 /// Serves until the first signal; a second one ends the process where it stands.

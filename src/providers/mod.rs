@@ -54,6 +54,12 @@ pub struct Providers {
 pub struct NotRegistered;
 
 impl Providers {
+    /// Whether nothing can be sent through it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.apns.is_none() && self.fcm.is_none() && self.gcm.is_none()
+    }
+
     /// Sends a message once. An answer that comes too late for the caller goes to `on_late`.
     ///
     /// # Errors

@@ -1,9 +1,12 @@
 //! The composition root: it binds, builds what all calls share, serves and drains.
 
+mod bridge;
+mod reload;
+mod state;
+
 use std::fmt;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,20 +16,10 @@ use actix_web::{App, HttpServer, web};
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 
-use crate::api::auth::Door;
-use crate::api::body::Limits;
+pub use self::reload::{Reloaded, Reloader};
+use crate::api;
 use crate::api::current::Current;
-use crate::api::{self, Api, Bridged};
-use crate::apps::feedback::{self, Feedback};
-use crate::apps::registration::Registrar;
-use crate::apps::registry::Registry;
-use crate::apps::{Application, ApplicationId};
 use crate::config::Config;
-use crate::delivery::{self, Dispatcher};
-use crate::providers::fcm::credential::Origin;
-use crate::providers::fcm::{self, Fcm};
-use crate::providers::gcm::{self, Gcm};
-use crate::providers::{Providers, apns};
 
 /// How many connections may wait to be accepted; the system may have a lower limit.
 const BACKLOG: u32 = 4_096;
@@ -43,6 +36,7 @@ pub struct Server {
     listening: actix_web::dev::Server,
     handle: ServerHandle,
     current: web::Data<Current>,
+    reloader: Option<Reloader>,
 }
 
 /// Why a relay could not start: a sentence.
@@ -70,9 +64,11 @@ impl Server {
         })?;
         let failed = |error: std::io::Error| StartError(format!("the start failed: {error}"));
         let address = listener.local_addr().map_err(failed)?;
-        let api = state(config, address, runtime)?;
+        let loopback = address.ip().to_canonical().is_loopback();
+        let (api, parts) = state::first(config, loopback, runtime).map_err(StartError)?;
         let applications = api.registry.len();
         let current = web::Data::new(Current::new(api));
+        let reloader = Reloader::new(config.clone(), loopback, current.clone().into_inner(), parts);
         let shared = current.clone();
         let drop_in = config.gcm.drop_in_routes;
         let server = HttpServer::new(move || {
@@ -97,7 +93,7 @@ impl Server {
         };
         let listening = server.listen(listener).map_err(failed)?.run();
         let handle = listening.handle();
-        Ok(Self { address, applications, listening, handle, current })
+        Ok(Self { address, applications, listening, handle, current, reloader: Some(reloader) })
     }
 
     /// The address that it listens on.
@@ -110,6 +106,12 @@ impl Server {
     #[must_use]
     pub fn applications(&self) -> usize {
         self.applications
+    }
+
+    /// What brings another configuration into it. There is one for each server: the second time it
+    /// is `None`.
+    pub fn reloader(&mut self) -> Option<Reloader> {
+        self.reloader.take()
     }
 
     /// Serves until `shutdown` is ready. Then it takes no new connection, finishes what is in
@@ -137,78 +139,4 @@ fn listen(address: SocketAddr, runtime: &Handle) -> std::io::Result<TcpListener>
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
-}
-
-fn state(config: &Config, address: SocketAddr, runtime: &Handle) -> Result<Api, StartError> {
-    let context = apns::Context::new(config.apns.clone(), runtime.clone()).map_err(StartError)?;
-    let context = Arc::new(context);
-    let gcm = Gcm::new(&config.gcm, runtime.clone());
-    let fcm = fcm::Context::new(config.fcm.clone(), runtime.clone());
-    let fcm = Arc::new(fcm);
-    let registry = Registry::new(config.server.max_applications, config.feedback.clone());
-    for preload in &config.applications {
-        let Some(id) = ApplicationId::parse(&preload.application_id) else { continue };
-        let full = |_| StartError("[[applications]] names more than max_applications".to_owned());
-        registry.register(id, preload.load(&context, &fcm)).map_err(full)?;
-    }
-    let bridge = config.gcm.bridge.iter().map(|entry| bridged(entry, &fcm)).collect();
-    Ok(Api {
-        door: Door::new(&config.auth, address.ip().to_canonical().is_loopback()),
-        body: Limits { size_bytes: config.server.max_body_bytes, time: config.server.read_timeout },
-        compat: config.compat.clone(),
-        registry: Arc::new(registry),
-        registrar: Registrar::start(context, fcm)
-            .map_err(|error| StartError(format!("no thread for credentials: {error}")))?
-            .into(),
-        dispatcher: Dispatcher::new(&delivery::Settings {
-            max_in_flight_per_application: config.apns.max_in_flight_per_application,
-            max_in_flight: config.server.max_in_flight,
-        })
-        .into(),
-        bare_keys: Arc::new(nameless(Providers {
-            gcm: Some(Arc::new(gcm)),
-            ..Providers::default()
-        })),
-        bridge,
-        draining: Arc::default(),
-    })
-}
-
-/// Stands for those who send with a `gcm_api_key`: no list of dead tokens is kept for them.
-fn nameless(providers: Providers) -> Application {
-    Application {
-        id: ApplicationId::bare_keys(),
-        providers,
-        feedback: Arc::new(Feedback::new(&feedback::Settings { max_tokens: 0 })),
-        in_flight: Arc::default(),
-        repeats: Arc::default(),
-    }
-}
-
-/// What an old key stands for. An account that cannot be used refuses the messages of its key,
-/// and keeps nobody else from running.
-fn bridged(entry: &gcm::Bridge, context: &Arc<fcm::Context>) -> (gcm::KeyHash, Bridged) {
-    let contents = entry.service_account.contents().map_err(|reason| {
-        (reason, "its service account could not be read at the start of the relay".to_owned())
-    });
-    let read = contents.and_then(|contents| {
-        context.read(&contents, Origin::Operator).map_err(|error| {
-            let reason = error.to_string();
-            (reason.clone(), reason)
-        })
-    });
-    let fcm = match read {
-        Ok(account) => Fcm::new(context, account),
-        Err((reason, told)) => {
-            tracing::error!(
-                reason,
-                "a service account of [[gcm.bridge]] cannot be used; the messages of its key are \
-                 refused"
-            );
-            Fcm::unusable(context, told)
-        }
-    };
-    let application = nameless(Providers { fcm: Some(Arc::new(fcm)), ..Providers::default() });
-    let bridged = Bridged { application: Arc::new(application), fcm_target: entry.fcm_target };
-    (entry.api_key.clone(), bridged)
 }

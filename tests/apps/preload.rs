@@ -62,7 +62,7 @@ fn rejected(reason: &str) -> Answer {
 }
 
 /// What a caller is told who should not know the files and variables of the relay.
-const UNREAD: &str = "it could not be read at the start of the relay, whose log says why";
+const UNREAD: &str = "it could not be read by the relay, whose log says why";
 
 /// The last day of a certificate.
 fn last_day(identity: &Identity) -> String {

@@ -1,10 +1,11 @@
 //! A whole relay on a free port, with a simulator behind it: real sockets on both sides.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
 
 use pushlet::config::Config;
 use pushlet::secret::Secret;
-use pushlet::server::Server;
+use pushlet::server::{Reloaded, Reloader, Server};
 use pushlet::simulator::{Options, Simulator};
 use reqwest::multipart::Form;
 use tempfile::TempDir;
@@ -25,6 +26,9 @@ pub const TOPIC: &str = "com.example.app";
 pub struct Relay {
     pub address: SocketAddr,
     pub client: reqwest::Client,
+    /// What it was started with.
+    pub config: Config,
+    reloader: Mutex<Reloader>,
     shutdown: Option<oneshot::Sender<()>>,
     running: JoinHandle<std::io::Result<()>>,
 }
@@ -55,7 +59,8 @@ impl Relay {
         }
         config.server.workers = config.server.workers.max(2);
         config.server.shutdown_timeout = std::time::Duration::from_secs(5);
-        let server = Server::bind(&config, &Handle::current()).unwrap();
+        let mut server = Server::bind(&config, &Handle::current()).unwrap();
+        let reloader = Mutex::new(server.reloader().unwrap());
         let address = server.address();
         let (shutdown, told) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async {
@@ -67,7 +72,14 @@ impl Relay {
             .pool_idle_timeout(std::time::Duration::from_secs(2))
             .build()
             .unwrap();
-        Self { address, client, shutdown: Some(shutdown), running }
+        Self { address, client, config, reloader, shutdown: Some(shutdown), running }
+    }
+
+    /// Brings another configuration into it, as SIGHUP does: that of its start with a change.
+    pub fn reload(&self, change: impl FnOnce(&mut Config)) -> Result<Reloaded, String> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        tokio::task::block_in_place(|| self.reloader.lock().unwrap().reload(config))
     }
 
     /// Ends the relay as SIGTERM does.

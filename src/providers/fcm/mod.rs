@@ -67,7 +67,13 @@ impl Context {
     pub fn new(settings: Settings, runtime: Handle) -> Self {
         let lanes = Arc::new(Lanes::new(&settings.url));
         let timeout = Timeout::new(settings.timeout);
-        Self { lanes, accounts: Accounts::new(runtime.clone()), url: settings.url, timeout, runtime }
+        Self {
+            lanes,
+            accounts: Accounts::new(runtime.clone()),
+            url: settings.url,
+            timeout,
+            runtime,
+        }
     }
 
     /// Lets the limits of other settings apply from now on, to what is registered as well. Where

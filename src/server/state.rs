@@ -1,0 +1,98 @@
+//! What all calls share: how it is built at the start, and what of it a reload changes.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::bridge::Bridge;
+use crate::api::Api;
+use crate::api::auth::Door;
+use crate::api::body::Limits;
+use crate::apps::feedback::{self, Feedback};
+use crate::apps::preloaded::Preloaded;
+use crate::apps::registration::Registrar;
+use crate::apps::registry::Registry;
+use crate::apps::{Application, ApplicationId};
+use crate::config::Config;
+use crate::delivery::{self, Dispatcher};
+use crate::providers::gcm::Gcm;
+use crate::providers::{Providers, apns, fcm};
+
+/// What lives as long as the process, beside what every state holds.
+pub(super) struct Parts {
+    pub(super) apns: Arc<apns::Context>,
+    pub(super) fcm: Arc<fcm::Context>,
+    pub(super) preloaded: Preloaded,
+    pub(super) bridge: Bridge,
+    pub(super) runtime: Handle,
+}
+
+/// The state of a relay that starts; `loopback` says that it listens on loopback alone.
+pub(super) fn first(
+    config: &Config,
+    loopback: bool,
+    runtime: &Handle,
+) -> Result<(Api, Parts), String> {
+    let apns = Arc::new(apns::Context::new(config.apns.clone(), runtime.clone())?);
+    let fcm = Arc::new(fcm::Context::new(config.fcm.clone(), runtime.clone()));
+    let registry = Registry::new(config.server.max_applications, &config.feedback);
+    if let Some(mistake) = too_many(config) {
+        return Err(mistake);
+    }
+    let mut preloaded = Preloaded::default();
+    preloaded.apply(&config.applications, &registry, &apns, &fcm);
+    let mut bridge = Bridge::default();
+    let registrar = Registrar::start(Arc::clone(&apns), Arc::clone(&fcm))
+        .map_err(|error| format!("no thread for credentials: {error}"))?;
+    let api = Api {
+        door: Door::new(&config.auth, loopback),
+        body: limits(config),
+        compat: config.compat.clone(),
+        registry: Arc::new(registry),
+        registrar: Arc::new(registrar),
+        dispatcher: Arc::new(Dispatcher::new(&admission(config))),
+        bare_keys: bare_keys(config, runtime),
+        bridge: bridge.apply(&config.gcm.bridge, &fcm),
+        draining: Arc::default(),
+    };
+    Ok((api, Parts { apns, fcm, preloaded, bridge, runtime: runtime.clone() }))
+}
+
+/// The mistake of a configuration that names more applications than it allows.
+pub(super) fn too_many(config: &Config) -> Option<String> {
+    let (count, max) = (config.applications.len(), config.server.max_applications);
+    (count > max).then(|| {
+        format!(
+            "`[[applications]]` has {count} entries, more than `server.max_applications` allows; \
+             raise it"
+        )
+    })
+}
+
+pub(super) fn limits(config: &Config) -> Limits {
+    Limits { size_bytes: config.server.max_body_bytes, time: config.server.read_timeout }
+}
+
+pub(super) fn admission(config: &Config) -> delivery::Settings {
+    delivery::Settings {
+        max_in_flight_per_application: config.apns.max_in_flight_per_application,
+        max_in_flight: config.server.max_in_flight,
+    }
+}
+
+/// Stands for everybody who sends with a `gcm_api_key` of his own.
+pub(super) fn bare_keys(config: &Config, runtime: &Handle) -> Arc<Application> {
+    let gcm = Gcm::new(&config.gcm, runtime.clone());
+    Arc::new(nameless(Providers { gcm: Some(Arc::new(gcm)), ..Providers::default() }))
+}
+
+/// Stands for those who send with a `gcm_api_key`: no list of dead tokens is kept for them.
+pub(super) fn nameless(providers: Providers) -> Application {
+    Application {
+        id: ApplicationId::bare_keys(),
+        providers,
+        feedback: Arc::new(Feedback::new(&feedback::Settings { max_tokens: 0 })),
+        in_flight: Arc::default(),
+        repeats: Arc::default(),
+    }
+}
