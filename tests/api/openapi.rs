@@ -1,15 +1,21 @@
 //! The description of the relay. It is held against the source in `tests/docs/openapi.rs`, and
 //! against every answer that a test sees in `tests/support/openapi.rs`.
 
+use std::collections::BTreeSet;
+use std::process::Command;
+
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use pushlet::api::openapi::DOCUMENT;
+use pushlet::simulator::Options;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+use tokio::task::spawn_blocking;
 
-use crate::support::google::Google;
+use crate::support::google::{Google, KEY};
 use crate::support::keys::{Authority, signing_key_p8};
 use crate::support::openapi::{codes, operations};
 use crate::support::relay::{TOKEN, TOPIC, credential};
+use crate::support::tools::require;
 use crate::support::wire::{Bench, FEEDBACK, REGISTER, SEND, code, seen};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,4 +102,87 @@ async fn every_parameter_has_the_code_that_is_described() {
 
 fn members(pairs: &[(&str, &str)]) -> Map<String, Value> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect()
+}
+
+/// A judge that knows the specification.
+#[test]
+fn the_description_is_openapi() {
+    if !require("openapi-spec-validator", &["openapi-spec-validator", "--version"]) {
+        return;
+    }
+    let output = Command::new("openapi-spec-validator")
+        .args(["--schema", "3.1", "--errors", "all"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/", "src/api/openapi.json"))
+        .output()
+        .unwrap();
+
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// A judge that makes up calls from the description, good and bad ones, and holds every answer
+/// against it. Nothing is left to chance: what fails here fails again. A server error is a failure even
+/// where it is described, since nothing behind this relay is out of order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_made_from_the_description_hears_what_it_says() {
+    if !require("schemathesis", &["schemathesis", "--version"]) {
+        return;
+    }
+    let google = Google::with(Options::default(), |config| {
+        config.auth.credentials = vec![credential("backend", "secret", None)];
+    })
+    .await;
+    let bench = &google.bench;
+    // The name and the token of the examples.
+    let p12 = Authority::new().apple_certificate(TOPIC).build().p12("");
+    let shop = bench.upload("apns_p12", &p12, &[("application_id", "shop")]);
+    assert_eq!(seen(shop.basic_auth("backend", Some("secret"))).await.status, 200);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("schemathesis.toml"), schemathesis()).unwrap();
+    let mut command = Command::new("timeout");
+    command.current_dir(folder.path()).args(["180", "schemathesis", "--no-color", "run"]);
+    command.arg(bench.relay.url("/openapi.json"));
+
+    let output = spawn_blocking(move || command.output()).await.unwrap().unwrap();
+
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}");
+    // It leaves out where it got the description from.
+    let tested = format!("{0} selected / {0} total", operations().len() - 1);
+    assert!(told.contains(&tested), "{told}");
+    let arrived: BTreeSet<_> =
+        bench.peer.simulator.received().iter().map(|one| format!("{:?}", one.provider)).collect();
+    let everywhere = ["Apns", "Fcm", "Gcm", "Oauth"].map(str::to_owned);
+    assert_eq!(arrived, BTreeSet::from(everywhere), "the examples are to be sent\n{told}");
+    google.bench.stop().await;
+}
+
+/// What is checked, and how much is made up: some thousand calls.
+fn schemathesis() -> String {
+    let checks = [
+        "allow_header_conformance",
+        "content_type_conformance",
+        "not_a_server_error",
+        "response_headers_conformance",
+        "response_schema_conformance",
+        "status_code_conformance",
+        "unsupported_method",
+    ];
+    let enabled: String =
+        checks.iter().map(|check| format!("[checks.{check}]\nenabled = true\n")).collect();
+    let basic = BASE64_STANDARD.encode("backend:secret");
+    format!(
+        "warnings = false
+         generation.deterministic = true
+         generation.max-examples = 40
+         generation.no-shrink = true
+         phases.stateful.enabled = false
+         generation.with-security-parameters = false
+         headers = {{ Authorization = \"Basic {basic}\" }}
+         [[operations]]
+         include-tag = \"legacy\"
+         headers = {{ Authorization = \"key={KEY}\" }}
+         [checks]
+         enabled = false
+         {enabled}"
+    )
 }
