@@ -197,7 +197,7 @@ fn another(name: &str, value: &str) -> String {
     match (name, value) {
         ("server.bind", _) => "\"127.0.0.1:1\"".to_owned(),
         // An absolute path, since the file's are relative to the file.
-        ("apns.ca_file", _) => "\"/etc/pushlet/ca.pem\"".to_owned(),
+        ("apns.ca_file" | "fcm.ca_file", _) => "\"/etc/pushlet/ca.pem\"".to_owned(),
         ("log.format", _) => "\"json\"".to_owned(),
         ("log.level", _) => "\"trace\"".to_owned(),
         (_, "false") => "true".to_owned(),

@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     /// Where the fake FCM, GCM and the control routes listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9293")]
     http: SocketAddr,
+    /// Where the same listens over TLS, as Google does; nowhere if left out
+    #[arg(long, value_name = "ADDRESS")]
+    https: Option<SocketAddr>,
     /// Where to write the certificate authority that the relay has to trust
     #[arg(long, value_name = "FILE", default_value = "pushlet-simulator-ca.pem")]
     ca_file: PathBuf,
@@ -29,6 +32,7 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
     let options = Options {
         apns: arguments.apns,
         http: arguments.http,
+        https: arguments.https,
         checks: !arguments.accept_all,
         messages_kept: if arguments.accept_all { 0 } else { Options::default().messages_kept },
         on_message: if arguments.accept_all {
@@ -51,7 +55,7 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
          sandbox_url = \"{apns}\"\n\
          ca_file = {ca_file:?}\n\
          [fcm]\n\
-         url = \"{http}\"\n\
+         {google}\n\
          [gcm]\n\
          legacy_url = \"{http}/gcm/send\"\n\
          \n\
@@ -59,6 +63,10 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
          # POST {http}/control/answers says what to answer next",
         apns = simulator.apns_url(),
         http = simulator.http_url(),
+        google = match simulator.https_url() {
+            Some(https) => format!("url = \"{https}\"\nca_file = {ca_file:?}"),
+            None => format!("url = \"{}\"", simulator.http_url()),
+        },
     ));
     signals.next().await;
     simulator.stop().await;

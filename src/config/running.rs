@@ -111,8 +111,9 @@ impl Fixed {
         new_gcm: &mut gcm::Settings,
         gcm: &gcm::Settings,
     ) {
-        let fcm::Settings { url, timeout: _ } = new_fcm;
+        let fcm::Settings { url, ca_file, timeout: _ } = new_fcm;
         self.keep("fcm.url", url, &fcm.url);
+        self.keep("fcm.ca_file", ca_file, &fcm.ca_file);
         let gcm::Settings { legacy_url: _, timeout: _, drop_in_routes, bridge: _ } = new_gcm;
         self.keep("gcm.drop_in_routes", drop_in_routes, &gcm.drop_in_routes);
     }

@@ -100,6 +100,7 @@ pub(super) fn fcm(table: &mut Table) -> fcm::Settings {
     let default = fcm::Settings::default();
     fcm::Settings {
         url: table.take("url", values::base_url).unwrap_or(default.url),
+        ca_file: table.take_path("ca_file").or(default.ca_file),
         timeout: table.take("timeout", duration(CALL)).unwrap_or(default.timeout),
     }
 }

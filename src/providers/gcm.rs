@@ -246,7 +246,7 @@ impl Gcm {
     #[must_use]
     pub fn new(settings: &Settings, runtime: Handle) -> Self {
         let (legacy_url, timeout) = (settings.legacy_url.clone(), settings.timeout);
-        Self { client: LazyClient::new(None, None), legacy_url, timeout, runtime }
+        Self { client: LazyClient::new(Vec::new(), None, None), legacy_url, timeout, runtime }
     }
 
     /// How long a call may take in all.

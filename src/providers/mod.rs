@@ -2,6 +2,7 @@
 //! here.
 
 pub mod apns;
+mod attempt;
 pub mod fcm;
 pub mod file;
 pub mod gcm;
@@ -14,10 +15,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use tokio::time::Instant;
 
-use self::apns::{Apns, Attempt};
+use self::apns::Apns;
+pub use self::attempt::Attempt;
 use self::fcm::Fcm;
 use self::gcm::Gcm;
 use crate::outcome::Outcome;
@@ -78,8 +80,7 @@ impl Providers {
             }
             Message::Fcm(message) => {
                 let fcm = self.fcm.as_ref().ok_or(NotRegistered)?;
-                let outcome = fcm.send(message, deadline, on_late).await;
-                Ok(Attempt { outcome, avoid: None })
+                Ok(fcm.send(message, deadline, avoid, on_late).await)
             }
             Message::Gcm(message) => {
                 let gcm = self.gcm.as_ref().ok_or(NotRegistered)?;
@@ -99,6 +100,11 @@ impl Providers {
         };
         timeout.unwrap_or_default()
     }
+}
+
+/// The peer's clock, where it tells (RFC 9110 §6.6.1).
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
 /// Seconds or an HTTP date (RFC 9110 §10.2.3).

@@ -2,10 +2,13 @@
 //! none came.
 
 use std::error::Error as _;
+use std::io;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use http::header::DATE;
+use openssl::x509::X509;
+use reqwest::Certificate;
 use tokio::time::Instant;
 use url::Url;
 
@@ -15,15 +18,21 @@ use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
 /// a megabyte that a relay for Apple alone has no use for.
 #[derive(Debug)]
 pub(super) struct LazyClient {
+    authorities: Vec<Certificate>,
     connect_timeout: Option<Duration>,
     timeout: Option<Duration>,
     made: OnceLock<reqwest::Client>,
 }
 
 impl LazyClient {
-    /// Timeouts of making a connection, and of a whole exchange; `None` is none of its own.
-    pub(super) fn new(connect_timeout: Option<Duration>, timeout: Option<Duration>) -> Self {
-        Self { connect_timeout, timeout, made: OnceLock::new() }
+    /// Further certificate authorities, and timeouts of making a connection, and of a whole
+    /// exchange; `None` is none of its own.
+    pub(super) fn new(
+        authorities: Vec<Certificate>,
+        connect_timeout: Option<Duration>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        Self { authorities, connect_timeout, timeout, made: OnceLock::new() }
     }
 
     /// The client.
@@ -34,7 +43,7 @@ impl LazyClient {
         if let Some(client) = self.made.get() {
             return Ok(client);
         }
-        let mut builder = client();
+        let mut builder = client(&self.authorities);
         if let Some(limit) = self.connect_timeout {
             builder = builder.connect_timeout(limit);
         }
@@ -54,9 +63,26 @@ pub(super) fn no_client(error: &reqwest::Error) -> Outcome {
     Outcome::Failed(Failure { cause, delivery, retry, retry_after: None, id: None })
 }
 
+/// The certificate authorities of a PEM file.
+///
+/// # Errors
+/// It cannot be read, or holds no certificate.
+pub(super) fn authorities(file: &Path) -> io::Result<Vec<Certificate>> {
+    let certificates = X509::stack_from_pem(&std::fs::read(file)?)?;
+    if certificates.is_empty() {
+        return Err(io::Error::other("it holds no certificate in PEM"));
+    }
+    let certificates = certificates.iter();
+    certificates
+        .map(|one| Certificate::from_der(&one.to_der()?).map_err(io::Error::other))
+        .collect()
+}
+
 /// A client that follows nobody anywhere and repeats nothing: the one retry loop is in `delivery`.
-pub(super) fn client() -> reqwest::ClientBuilder {
+/// It trusts these authorities beside the system's.
+pub(super) fn client(authorities: &[Certificate]) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
+        .tls_certs_merge(authorities.iter().cloned())
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
@@ -76,8 +102,7 @@ pub(super) async fn date(
     let limit = deadline.saturating_duration_since(Instant::now());
     let answer = client.head(url).timeout(limit).send().await;
     let answer = answer.map_err(|error| sentence(&error))?;
-    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
-    Ok(date.and_then(|date| httpdate::parse_http_date(date).ok()))
+    Ok(super::date(answer.headers()))
 }
 
 /// Why an answer could not be read to its end.

@@ -34,7 +34,8 @@ pub(super) fn first(
     runtime: &Handle,
 ) -> Result<(Api, Parts), String> {
     let apns = Arc::new(apns::Context::new(config.apns.clone(), runtime.clone())?);
-    let fcm = Arc::new(fcm::Context::new(config.fcm.clone(), runtime.clone()));
+    let fcm = fcm::Context::new(config.fcm.clone(), runtime.clone())?;
+    let fcm = Arc::new(fcm);
     let registry = Registry::new(config.server.max_applications, &config.feedback);
     if let Some(mistake) = too_many(config) {
         return Err(mistake);

@@ -1,4 +1,4 @@
-//! The plain HTTP server of the simulator: Google's endpoints and the control routes.
+//! The web server of the simulator, with and without TLS: Google's endpoints and the control routes.
 
 use std::any::Any;
 use std::io;
@@ -7,20 +7,26 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_tls::accept::openssl::TlsStream;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Extensions, Server, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer, error, web};
+use openssl::ssl::SslAcceptorBuilder;
 
 use super::{Shared, control, fcm, gcm, oauth};
 
 /// More than a call to 1,000 recipients needs.
 const BODY_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
-/// The server; it runs while it is polled.
-pub(super) fn server(listener: TcpListener, shared: Arc<Shared>) -> io::Result<Server> {
+/// The server; it runs while it is polled. What `https` brings is served over TLS beside it.
+pub(super) fn server(
+    listener: TcpListener,
+    https: Option<(TcpListener, SslAcceptorBuilder)>,
+    shared: Arc<Shared>,
+) -> io::Result<Server> {
     let is_loopback = listener.local_addr()?.ip().is_loopback();
     let guard = Guard { is_loopback };
     let server = HttpServer::new(move || {
@@ -51,6 +57,10 @@ pub(super) fn server(listener: TcpListener, shared: Arc<Shared>) -> io::Result<S
         .client_request_timeout(Duration::from_secs(10))
         .on_connect(remember_socket)
         .listen(listener)?;
+    let server = match https {
+        None => server,
+        Some((listener, tls)) => server.listen_openssl(listener, tls)?,
+    };
     Ok(server.run())
 }
 
@@ -90,7 +100,11 @@ fn is_loopback_host(host: &str) -> bool {
 struct Socket(std::net::TcpStream);
 
 fn remember_socket(connection: &dyn Any, extensions: &mut Extensions) {
-    if let Some(stream) = connection.downcast_ref::<TcpStream>()
+    let plain = connection.downcast_ref::<TcpStream>();
+    let stream = plain.or_else(|| {
+        connection.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref())
+    });
+    if let Some(stream) = stream
         && let Ok(descriptor) = stream.as_fd().try_clone_to_owned()
     {
         extensions.insert(Socket(descriptor.into()));

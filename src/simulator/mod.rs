@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `apns` | TLS, HTTP/2 connections and their streams |
 //! | `checks`, `provider_token`, `client`, `reasons` | what APNs checks, and its words |
-//! | `http1` | the server for the next four, over HTTP/1.1 |
+//! | `http1` | the server for the next four, over HTTP/1.1, and over TLS with HTTP/2 |
 //! | `oauth`, [`service_account`] | access tokens for service accounts |
 //! | `fcm`, `fcm_request`, `fcm_error` | FCM HTTP v1 |
 //! | `gcm`, `gcm_request` | the legacy endpoint |
@@ -61,6 +61,8 @@ pub struct Options {
     pub apns: SocketAddr,
     /// Where FCM, GCM, the token endpoint and the control routes listen, in plain HTTP (default: a free port of 127.0.0.1).
     pub http: SocketAddr,
+    /// Where the same listens over TLS, and speaks HTTP/2 as Google does (default: nowhere).
+    pub https: Option<SocketAddr>,
     /// Whether requests are checked as Apple does (default); `false` takes everything, so that the
     /// simulator's cost is not in a measurement.
     pub checks: bool,
@@ -106,6 +108,7 @@ impl Default for Options {
         Self {
             apns: any_port,
             http: any_port,
+            https: None,
             checks: true,
             environment: Environment::Any,
             client_authorities: None,
@@ -137,6 +140,7 @@ struct Shared {
 pub struct Simulator {
     apns_address: SocketAddr,
     http_address: SocketAddr,
+    https_address: Option<SocketAddr>,
     authority: Vec<u8>,
     shared: Arc<Shared>,
     servers: Vec<JoinHandle<()>>,
@@ -154,6 +158,8 @@ impl Simulator {
         let http_listener = bind(options.http)?;
         let apns_address = apns_listener.local_addr()?;
         let http_address = http_listener.local_addr()?;
+        let https_listener = options.https.map(bind).transpose()?;
+        let https_address = https_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
         // A name of its own: a client that trusts two simulators must not take one for the other.
         let name = format!("Pushlet simulator {}", uuid::Uuid::new_v4().simple());
@@ -180,7 +186,10 @@ impl Simulator {
             shared: Arc::clone(&shared),
         });
 
-        let http = http1::server(http_listener.into_std()?, Arc::clone(&shared))?;
+        let https = https_listener
+            .map(|listener| Ok::<_, io::Error>((listener.into_std()?, tls::web(&server)?)));
+        let http =
+            http1::server(http_listener.into_std()?, https.transpose()?, Arc::clone(&shared))?;
         let handle = runtime.clone();
         let servers = vec![
             runtime.spawn(async move {
@@ -193,7 +202,7 @@ impl Simulator {
             }),
         ];
         let authority = authority.pem()?;
-        Ok(Self { apns_address, http_address, authority, shared, servers })
+        Ok(Self { apns_address, http_address, https_address, authority, shared, servers })
     }
 
     /// The APNs endpoint: `https://localhost:PORT`.
@@ -211,14 +220,21 @@ impl Simulator {
         format!("http://{}", self.http_address)
     }
 
-    /// PEM of the authority that a client of the APNs endpoint must trust.
+    /// The base of the same routes over TLS: `https://localhost:PORT`; `None` unless
+    /// [`Options::https`] was given.
+    pub fn https_url(&self) -> Option<String> {
+        self.https_address.map(|address| format!("https://localhost:{}", address.port()))
+    }
+
+    /// PEM of the authority that a client of the TLS endpoints must trust.
     pub fn ca_pem(&self) -> &[u8] {
         &self.authority
     }
 
-    /// The endpoint that gives access tokens.
+    /// The endpoint that gives access tokens, over TLS if there is a way.
     pub fn token_uri(&self) -> String {
-        format!("{}/token", self.http_url())
+        let base = self.https_url().unwrap_or_else(|| self.http_url());
+        format!("{base}/token")
     }
 
     /// A service account of this project, as the file that Google would give: it gets its access

@@ -1,9 +1,9 @@
-//! The TLS side of the fake APNs.
+//! The TLS side of the fake APNs, and of the fake Google.
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{
-    AlpnError, SslAcceptor, SslMethod, SslOptions, SslSessionCacheMode, SslVerifyMode,
-    select_next_proto,
+    AlpnError, SslAcceptor, SslAcceptorBuilder, SslMethod, SslOptions, SslSessionCacheMode,
+    SslVerifyMode, select_next_proto,
 };
 use openssl::x509::X509;
 
@@ -42,4 +42,12 @@ pub(super) fn acceptor(
         }
     }
     Ok(builder.build())
+}
+
+/// TLS 1.2 or newer for the web server, which adds what it speaks.
+pub(super) fn web(server: &Identity) -> Result<SslAcceptorBuilder, ErrorStack> {
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+    builder.set_certificate(&server.certificate)?;
+    builder.set_private_key(&server.key)?;
+    Ok(builder)
 }

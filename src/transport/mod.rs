@@ -34,4 +34,6 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How many requests may wait for a connection.
     pub max_waiting: usize,
+    /// Bytes of an answer's body that are kept; the rest is not read.
+    pub max_answer_bytes: usize,
 }

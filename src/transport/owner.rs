@@ -203,7 +203,7 @@ impl Owner {
             else {
                 break;
             };
-            if let Some(stream) = write(conn, job, now) {
+            if let Some(stream) = write(conn, job, self.settings.max_answer_bytes, now) {
                 self.streams.push(stream);
                 sent = true;
             }
@@ -289,7 +289,7 @@ fn has_room(conn: &Conn, size: usize, cap: usize) -> bool {
 }
 
 /// Writes one request; `None` when it was given up, or the connection failed and it was told so.
-fn write(conn: &mut Conn, job: Box<Job>, now: Instant) -> Option<Stream> {
+fn write(conn: &mut Conn, job: Box<Job>, max_answer_bytes: usize, now: Instant) -> Option<Stream> {
     let Job { request, claim, done } = *job;
     if !claim.write() {
         return None;
@@ -305,7 +305,8 @@ fn write(conn: &mut Conn, job: Box<Job>, now: Instant) -> Option<Stream> {
             conn.sent += 1;
             conn.used = now;
             conn.quiet_since.get_or_insert(now);
-            Some(Stream::new(conn.id, bytes, response, body, request.deadline, done))
+            let (id, deadline) = (conn.id, request.deadline);
+            Some(Stream::new(id, bytes, response, body, max_answer_bytes, deadline, done))
         }
         Err(error) => {
             // Nothing of it left: `h2` refused to take it.

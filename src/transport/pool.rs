@@ -67,7 +67,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// Headers.
     pub headers: HeaderMap,
-    /// The body, cut after 4 KiB; what came of it when the stream broke after the headers.
+    /// The body, cut after [`Settings::max_answer_bytes`]; what came of it when the stream broke after the headers.
     pub body: Bytes,
     /// Whether the stream lasted until the body's end, or its limit.
     pub is_whole: bool,

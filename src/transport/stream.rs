@@ -14,8 +14,6 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::pool::{Answer, ConnectionId};
 
-/// Bytes of an answer's body that are kept. Apple's are some dozens.
-const MAX_BODY: usize = 4 * 1024;
 /// How long after its deadline a stream is left open for a late answer.
 const LATE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,6 +25,8 @@ pub(super) struct Stream {
     /// Kept for the reset of a stream that stays unanswered; dropping it would not close anything.
     request_body: SendStream<Bytes>,
     answer: Option<(Answer, RecvStream)>,
+    /// Bytes of its body that are kept.
+    max_answer_bytes: usize,
     /// When its caller stops waiting.
     deadline: Instant,
     done: Option<oneshot::Sender<Result<Answer, Error>>>,
@@ -47,11 +47,12 @@ impl Stream {
         bytes: usize,
         response: ResponseFuture,
         request_body: SendStream<Bytes>,
+        max_answer_bytes: usize,
         deadline: Instant,
         done: oneshot::Sender<Result<Answer, Error>>,
     ) -> Self {
-        let done = Some(done);
-        Self { connection, bytes, response, request_body, answer: None, deadline, done }
+        let (answer, done) = (None, Some(done));
+        Self { connection, bytes, response, request_body, answer, max_answer_bytes, deadline, done }
     }
 
     /// Resets a stream that nobody will wait for any longer, which ends it.
@@ -81,7 +82,7 @@ impl Stream {
             self.answer = Some((answer, body));
         }
         if let Some((answer, body)) = &mut self.answer {
-            ready!(poll_body(answer, body, cx));
+            ready!(poll_body(answer, body, self.max_answer_bytes, cx));
         }
         match self.answer.take() {
             Some((answer, _)) => Poll::Ready(Ok(answer)),
@@ -92,8 +93,13 @@ impl Stream {
 
 /// Reads to the end, to the limit, or to where the stream broke: the status was said by then, and
 /// what it says stays true.
-fn poll_body(answer: &mut Answer, body: &mut RecvStream, cx: &mut Context<'_>) -> Poll<()> {
-    while !body.is_end_stream() && answer.body.len() < MAX_BODY {
+fn poll_body(
+    answer: &mut Answer,
+    body: &mut RecvStream,
+    max_bytes: usize,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    while !body.is_end_stream() && answer.body.len() < max_bytes {
         let mut chunk = match ready!(body.poll_data(cx)) {
             Some(Ok(chunk)) => chunk,
             Some(Err(_)) => {
@@ -103,7 +109,7 @@ fn poll_body(answer: &mut Answer, body: &mut RecvStream, cx: &mut Context<'_>) -
             None => break,
         };
         let _ = body.flow_control().release_capacity(chunk.len());
-        chunk.truncate(MAX_BODY - answer.body.len());
+        chunk.truncate(max_bytes - answer.body.len());
         if answer.body.is_empty() {
             answer.body = chunk;
         } else {

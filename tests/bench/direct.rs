@@ -44,6 +44,7 @@ pub async fn child() {
         keepalive_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(300),
         max_waiting: 10_000,
+        max_answer_bytes: 4_096,
     };
     let trust = Trust::new(Some(&plan.ca_file)).unwrap();
     let identity = Some(identity(&plan.pem_file));

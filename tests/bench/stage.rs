@@ -63,8 +63,8 @@ pub struct Stage {
 /// A simulator that accepts everything.
 pub struct Peer {
     pub url: String,
-    /// Its FCM and its token endpoint, without TLS.
-    pub http_url: String,
+    /// Its FCM and its token endpoint, over TLS and HTTP/2 as Google has them.
+    pub google_url: String,
     pub ca_file: PathBuf,
     _process: Process,
 }
@@ -95,7 +95,7 @@ fn write_credentials(folder: &Path, peer: &Peer) {
     let key = SigningKey::generate("KEY1234567", "TEAM123456").unwrap();
     std::fs::write(folder.join("app.p8"), key.p8().unwrap()).unwrap();
     let account = ServiceAccount::generate("benchmark").unwrap();
-    let account = account.json(&format!("{}/token", peer.http_url));
+    let account = account.json(&format!("{}/token", peer.google_url));
     std::fs::write(folder.join("account.json"), account).unwrap();
 }
 
@@ -104,19 +104,20 @@ impl Peer {
         let ca_file = folder.join("ca.pem");
         let mut command = command(pushlet(), core);
         command
-            .args(["simulate", "--accept-all", "--apns", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(["simulate", "--accept-all", "--apns", "127.0.0.1:0"])
+            .args(["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"])
             .arg("--ca-file")
             .arg(&ca_file)
             .stdout(Stdio::piped());
         let mut process = Process::start(command);
         let mut url = None;
-        let (url, http_url) = process.await_line(|line| {
+        let (url, google_url) = process.await_line(|line| {
             let value = |key| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"');
             url = url.take().or(value("production_url").map(str::to_owned));
             // The one of APNs comes first.
-            value("url").and_then(|http_url| Some((url.take()?, http_url.to_owned())))
+            value("url").and_then(|google_url| Some((url.take()?, google_url.to_owned())))
         });
-        Self { url, http_url, ca_file, _process: process }
+        Self { url, google_url, ca_file, _process: process }
     }
 
     /// Its port on loopback.
@@ -172,12 +173,13 @@ impl Relay {
 }
 
 fn config(stage: &Stage, shape: &Shape<'_>) -> String {
+    let ca_file = &stage.peer.ca_file;
     let mut text = format!(
         "[server]\nbind = \"127.0.0.1:0\"\n\
          [[auth.credentials]]\nusername = {USERNAME:?}\npassword = {PASSWORD:?}\n\
-         [fcm]\nurl = {:?}\n\
-         [apns]\nproduction_url = {:?}\nsandbox_url = {:?}\nca_file = {:?}\n{}\n",
-        stage.peer.http_url, shape.url, shape.sandbox_url, stage.peer.ca_file, shape.apns
+         [fcm]\nurl = {:?}\nca_file = {ca_file:?}\n\
+         [apns]\nproduction_url = {:?}\nsandbox_url = {:?}\nca_file = {ca_file:?}\n{}\n",
+        stage.peer.google_url, shape.url, shape.sandbox_url, shape.apns
     );
     let credential = match shape.credential {
         Credential::Certificate => format!("apns_pem_file = {:?}", stage.file("app.pem")),

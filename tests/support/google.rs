@@ -1,6 +1,7 @@
 //! A relay whose Google is a simulator: a bridged key, and a registered application.
 
 use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use pushlet::config::Config;
@@ -30,8 +31,18 @@ impl Google {
         Self::with(Options::default(), |_| ()).await
     }
 
+    /// Over TLS, as Google is.
     pub async fn with(options: Options, change: impl FnOnce(&mut Config)) -> Self {
-        let peer = Peer::with(options);
+        let https = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        Self::at(Peer::with(Options { https, ..options }), change).await
+    }
+
+    /// Without TLS, as other people's simulators are.
+    pub async fn plain() -> Self {
+        Self::at(Peer::start(), |_| ()).await
+    }
+
+    async fn at(peer: Peer, change: impl FnOnce(&mut Config)) -> Self {
         let account = peer.simulator.service_account(PROJECT).unwrap();
         let mut config = peer.config.clone();
         config.gcm.drop_in_routes = true;

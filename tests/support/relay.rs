@@ -169,8 +169,10 @@ impl Peer {
         let mut config = Config::default();
         config.apns.production_url = Url::parse(&simulator.apns_url()).unwrap();
         config.apns.sandbox_url = Url::parse(&simulator.apns_url()).unwrap();
-        config.apns.ca_file = Some(ca_file);
-        config.fcm.url = Url::parse(&simulator.http_url()).unwrap();
+        config.apns.ca_file = Some(ca_file.clone());
+        let google = simulator.https_url().unwrap_or_else(|| simulator.http_url());
+        config.fcm.url = Url::parse(&google).unwrap();
+        config.fcm.ca_file = Some(ca_file);
         let legacy = format!("{}/gcm/send", simulator.http_url());
         config.gcm.legacy_url = Some(Url::parse(&legacy).unwrap());
         Self { simulator, config, _folder: folder }

@@ -24,6 +24,7 @@ fn settings() -> Settings {
         keepalive_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(300),
         max_waiting: 100,
+        max_answer_bytes: 4_096,
     }
 }
 

@@ -65,7 +65,10 @@ async fn look(config: &Config, connect: bool, runtime: &Handle, report: &mut Rep
         Ok(context) => Arc::new(context),
         Err(problem) => return report.problems.push(problem),
     };
-    let fcm = Arc::new(fcm::Context::new(config.fcm.clone(), runtime.clone()));
+    let fcm = match fcm::Context::new(config.fcm.clone(), runtime.clone()) {
+        Ok(context) => Arc::new(context),
+        Err(problem) => return report.problems.push(problem),
+    };
     let mut sides = Vec::new();
     for preload in &config.applications {
         let (providers, problems) = preload.try_load(&apns, &fcm);

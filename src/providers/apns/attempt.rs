@@ -1,29 +1,15 @@
-//! One try to send a message: what its answer, or the lack of one, means.
+//! What the answer to one try, or the lack of one, means.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::HeaderValue;
-use tokio::runtime::Handle;
-use tokio::time::timeout;
-use tracing::Instrument;
 
 use super::response::{self, Sent};
 use super::token::Signer;
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Rejection, Retry};
-use crate::transport::{Answer, ConnectionId, Error, Flight, Pool, Refusal};
-
-/// How long after a caller gave up an answer is still awaited, for the dead tokens among them.
-const LATE_LIMIT: Duration = Duration::from_secs(60);
-
-/// What one try came to, and what the next one should know.
-#[derive(Debug)]
-pub struct Attempt {
-    /// What became of it.
-    pub outcome: Outcome,
-    /// The connection that failed it: take another one if there is one.
-    pub avoid: Option<ConnectionId>,
-}
+use crate::providers::attempt::{Attempt, without_answer};
+use crate::transport::{Answer, Error, Pool, Refusal};
 
 impl Attempt {
     /// A credential of ours that cannot be used: Apple was never asked.
@@ -47,7 +33,7 @@ impl Attempt {
             Some(Refusal::GoAway(reason)) if response::concerns_credentials(&reason) => {
                 refused(reason, None, Some(id))
             }
-            Some(Refusal::GoAway(_)) | None => without_answer(error, id),
+            Some(Refusal::GoAway(_)) | None => without_answer(error, Some(id)),
         };
         Self { outcome, avoid }
     }
@@ -118,78 +104,4 @@ fn is_cut_off(answer: &Answer, outcome: &Outcome) -> bool {
 fn refused(reason: String, detail: Option<String>, id: Option<String>) -> Outcome {
     let fault = Fault::Credentials;
     Outcome::Rejected(Rejection { fault, status: None, reason, detail, id, gone_since: None })
-}
-
-fn without_answer(error: Error, id: String) -> Outcome {
-    let (cause, delivery, retry) = match error {
-        Error::Busy => (Cause::Busy, Delivery::NotSent, Retry::Never),
-        Error::Connect { detail, .. } => {
-            (Cause::Unreachable { detail }, Delivery::NotSent, Retry::Seldom)
-        }
-        Error::Deadline { written: false } => (Cause::Deadline, Delivery::NotSent, Retry::Never),
-        Error::Deadline { written: true } => (Cause::Deadline, Delivery::Unknown, Retry::Never),
-        Error::NotProcessed { detail, .. } => {
-            (Cause::Unreachable { detail }, Delivery::NotSent, Retry::Freely)
-        }
-        Error::Unanswered { detail, .. } => {
-            (Cause::Unanswered { detail }, Delivery::Unknown, Retry::IfAtLeastOnce)
-        }
-    };
-    Outcome::Failed(Failure { cause, delivery, retry, retry_after: None, id: Some(id) })
-}
-
-/// A request under way whose late answer is not lost: when the caller's deadline passes, or the
-/// caller hangs up, the answer is awaited in the background and handed to `on_late`.
-pub(super) struct Watch<'a, F: FnOnce(Outcome) + Send + 'static> {
-    flight: Option<Flight>,
-    on_late: Option<F>,
-    apns_id: String,
-    topic_given: bool,
-    runtime: &'a Handle,
-}
-
-impl<'a, F: FnOnce(Outcome) + Send + 'static> Watch<'a, F> {
-    pub(super) fn new(
-        flight: Flight,
-        apns_id: String,
-        topic_given: bool,
-        runtime: &'a Handle,
-        on_late: F,
-    ) -> Self {
-        Self { flight: Some(flight), on_late: Some(on_late), apns_id, topic_given, runtime }
-    }
-
-    pub(super) async fn answer(&mut self) -> Result<Answer, Error> {
-        let Some(flight) = &mut self.flight else { return Err(Error::Deadline { written: true }) };
-        let result = flight.answer().await;
-        if !matches!(result, Err(Error::Deadline { written: true })) {
-            self.flight = None;
-        }
-        result
-    }
-
-    pub(super) fn sent(&self) -> Sent<'_> {
-        Sent { apns_id: &self.apns_id, topic_given: self.topic_given }
-    }
-}
-
-impl<F: FnOnce(Outcome) + Send + 'static> Drop for Watch<'_, F> {
-    fn drop(&mut self) {
-        let (Some(flight), Some(on_late)) = (self.flight.take(), self.on_late.take()) else {
-            return;
-        };
-        if !flight.is_written() {
-            return;
-        }
-        let apns_id = std::mem::take(&mut self.apns_id);
-        let topic_given = self.topic_given;
-        let late = async move {
-            let Ok(Some(answer)) = timeout(LATE_LIMIT, flight.late_answer()).await else { return };
-            let sent = Sent { apns_id: &apns_id, topic_given };
-            let now = SystemTime::now();
-            on_late(response::read(answer.status, &answer.headers, &answer.body, sent, now));
-        };
-        // Its log lines still belong to the call.
-        self.runtime.spawn(late.in_current_span());
-    }
 }

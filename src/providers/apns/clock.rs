@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
 use http::HeaderMap;
-use http::header::DATE;
+
+use crate::providers::date;
 
 /// A clock that is off by more than this is worth a warning. Provider tokens bear ten minutes.
 const BOUND_SECS: i64 = 60;
@@ -36,8 +37,7 @@ impl Clock {
 
     /// Compares the clocks, and says so in the log when ours goes wrong or right.
     pub(super) fn hear(&self, headers: &HeaderMap, now: SystemTime) {
-        let Some(date) = headers.get(DATE).and_then(|date| date.to_str().ok()) else { return };
-        let Ok(apples) = httpdate::parse_http_date(date) else { return };
+        let Some(apples) = date(headers) else { return };
         let skew_secs = difference_secs(now, apples);
         self.skew_secs.store(skew_secs, Ordering::Relaxed);
         let standing = if skew_secs.saturating_abs() > BOUND_SECS { skew_secs.signum() } else { 0 };
@@ -64,6 +64,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use http::HeaderValue;
+    use http::header::DATE;
 
     use super::*;
 

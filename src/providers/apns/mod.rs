@@ -34,13 +34,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::attempt::Attempt;
-use self::attempt::Watch;
 use self::clock::Clock;
 use self::credential::{Certificate, Credential};
 use self::message::Message;
 pub use self::probe::Probe;
+use self::response::Sent;
 use self::token::{Signer, Tokens};
+use super::attempt::{Attempt, Watch};
 use super::timeout::Timeout;
 use crate::outcome::Outcome;
 use crate::transport::{self, ConnectionId, Endpoint, Identity, Pool, Request, Trust};
@@ -124,6 +124,9 @@ impl Mode {
         }
     }
 }
+
+/// More than any answer of Apple's, which take some dozens.
+const MAX_ANSWER_BYTES: usize = 4 * 1024;
 
 /// What all applications share: where Apple is, whom we trust, and the provider tokens.
 #[derive(Debug)]
@@ -225,6 +228,7 @@ fn of_pool(settings: &Settings) -> transport::Settings {
         keepalive_timeout: settings.keepalive_timeout,
         idle_timeout: settings.idle_timeout,
         max_waiting: settings.max_in_flight_per_application,
+        max_answer_bytes: MAX_ANSWER_BYTES,
     }
 }
 
@@ -385,13 +389,17 @@ impl Apns {
             Ok(flight) => flight,
             Err(error) => return Attempt::failed(error, id),
         };
-        let runtime = &self.context.runtime;
-        let mut watch = Watch::new(flight, id.clone(), message.is_topic_given, runtime, on_late);
+        let (late_id, topic_given) = (id.clone(), message.is_topic_given);
+        let mut watch = Watch::new(flight, &self.context.runtime, move |answer| {
+            let (sent, now) = (Sent { apns_id: &late_id, topic_given }, SystemTime::now());
+            on_late(response::read(answer.status, &answer.headers, &answer.body, sent, now));
+        });
         match watch.answer().await {
             Ok(answer) => {
                 self.context.clock.hear(&answer.headers, SystemTime::now());
                 let token = token.as_ref().map(|(signer, used)| (*signer, used));
-                Attempt::answered(&answer, watch.sent(), pool, token)
+                let sent = Sent { apns_id: &id, topic_given };
+                Attempt::answered(&answer, sent, pool, token)
             }
             Err(error) => Attempt::failed(error, id),
         }

@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::DATE;
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
@@ -14,6 +13,7 @@ use super::push_type::PushType;
 use super::response::Sent;
 use super::{Apns, Attempt, Context, Mode, Ready, request};
 use crate::outcome::Outcome;
+use crate::providers;
 use crate::transport::{ConnectionFacts, Request};
 
 /// No phone has it: Apple answers `BadDeviceToken` once it has taken everything else.
@@ -85,8 +85,7 @@ async fn ask(ready: Ready<'_>, message: Message, deadline: Instant) -> Probe {
         Err(error) => return Attempt::failed(error, id).into(),
     };
     let connection = pool.describe(answer.connection).await;
-    let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
-    let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    let date = providers::date(&answer.headers);
     let sent = Sent { apns_id: &id, topic_given: message.is_topic_given };
     let token = token.as_ref().map(|(signer, used)| (*signer, used));
     let Attempt { outcome, .. } = Attempt::answered(&answer, sent, pool, token);

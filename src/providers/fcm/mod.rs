@@ -2,36 +2,40 @@
 
 pub mod bridge;
 pub mod credential;
-mod lanes;
+mod exchange;
 pub mod message;
 mod oauth;
 mod probe;
 mod response;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::HeaderValue;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Uri};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use self::credential::{InvalidServiceAccount, Origin, ServiceAccount};
-use self::lanes::{Lanes, Place};
+use self::exchange::{Post, Way};
 use self::message::Message;
 use self::oauth::{Account, Accounts};
+use super::attempt::Attempt;
 use super::timeout::Timeout;
-use super::{retry_after, web};
-use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Rejection, Retry};
+use super::web;
+use crate::outcome::{Cause, Failure, Fault, Outcome, Rejection, Retry};
+use crate::transport::ConnectionId;
 
 /// The section `[fcm]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Google's endpoint for messages; paths are appended. `https`, or `http` on loopback.
     pub url: Url,
+    /// A file with further certificate authorities in PEM, trusted for FCM and the token endpoints
+    /// beside the system's. A relative path starts at the folder of this file.
+    pub ca_file: Option<PathBuf>,
     /// How long a call may take in all: the access token, connecting, the answers, retries. At
     /// most 25 s.
     pub timeout: Duration,
@@ -42,20 +46,18 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             url: Url::parse("https://fcm.googleapis.com").expect("a constant URL"),
+            ca_file: None,
             timeout: Duration::from_secs(10),
         }
     }
 }
-
-/// The largest answer that is read: Google's take some 2 KiB.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// What all applications share: where Google is, the connections, the access tokens.
 #[derive(Debug)]
 pub struct Context {
     url: Url,
     timeout: Timeout,
-    lanes: Arc<Lanes>,
+    way: Way,
     accounts: Accounts,
     runtime: Handle,
 }
@@ -63,17 +65,24 @@ pub struct Context {
 impl Context {
     /// Makes no connection. `runtime` is where requests run, since a handler's own runtime may be
     /// busy with other calls.
-    #[must_use]
-    pub fn new(settings: Settings, runtime: Handle) -> Self {
-        let lanes = Arc::new(Lanes::new(&settings.url));
+    ///
+    /// # Errors
+    /// A sentence that names the setting: a CA file that cannot be read.
+    pub fn new(settings: Settings, runtime: Handle) -> Result<Self, String> {
+        let authorities = match &settings.ca_file {
+            None => Vec::new(),
+            Some(file) => web::authorities(file).map_err(|error| {
+                let file = file.display();
+                format!(
+                    "the certificate authorities of {file} could not be read: {error}; check \
+                     fcm.ca_file"
+                )
+            })?,
+        };
+        let way = Way::new(&settings, authorities.clone(), runtime.clone());
+        let accounts = Accounts::new(authorities, runtime.clone());
         let timeout = Timeout::new(settings.timeout);
-        Self {
-            lanes,
-            accounts: Accounts::new(runtime.clone()),
-            url: settings.url,
-            timeout,
-            runtime,
-        }
+        Ok(Self { url: settings.url, timeout, way, accounts, runtime })
     }
 
     /// Lets the limits of other settings apply from now on, to what is registered as well. Where
@@ -106,7 +115,7 @@ pub struct Fcm {
 enum Access {
     Account {
         account: Arc<Account>,
-        url: Url,
+        uri: Uri,
     },
     /// A service account of the configuration that could not be used; why.
     Unusable(String),
@@ -129,7 +138,10 @@ impl Fcm {
         let mut url = context.url.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}/v1/projects/{}/messages:send", file.project_id));
-        let access = Access::Account { account: context.accounts.account(file), url };
+        let Ok(uri) = Uri::try_from(url.as_str()) else {
+            return Self::unusable(context, format!("{url} cannot be asked for; check fcm.url"));
+        };
+        let access = Access::Account { account: context.accounts.account(file), uri };
         Self { context: Arc::clone(context), access }
     }
 
@@ -150,59 +162,35 @@ impl Fcm {
     ///
     /// # Cancel safety
     /// Dropped before the request was handed over, it is never sent; afterwards its answer is
-    /// awaited in the background until `deadline`.
+    /// awaited in the background for a while.
     pub async fn send(
         &self,
         message: &Message,
         deadline: Instant,
+        avoid: Option<ConnectionId>,
         on_late: impl FnOnce(Outcome) + Send + 'static,
-    ) -> Outcome {
-        let (account, url) = match &self.access {
-            Access::Account { account, url } => (account, url),
-            Access::Unusable(reason) => return refused(None, Some(reason.clone())),
+    ) -> Attempt {
+        let ended = |outcome| Attempt { outcome, avoid: None };
+        let (account, uri) = match &self.access {
+            Access::Account { account, uri } => (account, uri),
+            Access::Unusable(reason) => return ended(refused(None, Some(reason.clone()))),
         };
         let authorization = match timeout_at(deadline, account.authorization()).await {
             Ok(Ok(authorization)) => authorization,
-            Ok(Err(no_token)) => return no_token.into_outcome(),
-            Err(_) => return web::too_late(),
+            Ok(Err(no_token)) => return ended(no_token.into_outcome()),
+            Err(_) => return ended(web::too_late()),
         };
-        let place = match timeout_at(deadline, self.context.lanes.place()).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(error)) => return web::no_client(&error),
-            Err(_) => return web::too_late(),
-        };
-        let request = place
-            .client
-            .post(url.clone())
-            .header(AUTHORIZATION, authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .timeout(deadline.saturating_duration_since(Instant::now()))
-            .body(message.body());
-        let account = Arc::clone(account);
-        let (done, answer) = oneshot::channel();
-        self.context.runtime.spawn(async move {
-            let outcome = exchange(request, deadline, &account, &authorization, place).await;
-            if let Err(outcome) = done.send(outcome) {
-                on_late(outcome);
-            }
-        });
-        // The task ends with its runtime, or by a bug: what became of the message is not known.
-        answer.await.unwrap_or_else(|_| web::lost("the exchange was ended".to_owned()))
+        let (uri, body) = (uri.clone(), message.body());
+        let post = Post { uri, authorization: authorization.clone(), body, deadline, avoid };
+        let Context { way, runtime, .. } = &*self.context;
+        let mut attempt = way.send(post, runtime, on_late).await;
+        attempt.outcome = judged(attempt.outcome, account, &authorization);
+        attempt
     }
 }
 
-async fn exchange(
-    request: reqwest::RequestBuilder,
-    deadline: Instant,
-    account: &Account,
-    authorization: &HeaderValue,
-    place: Place,
-) -> Outcome {
-    let outcome = match request.send().await {
-        Ok(response) => answered(response, deadline).await,
-        Err(error) => web::unanswered(&error, deadline),
-    };
-    drop(place);
+/// What the answer says of the access token that was shown.
+fn judged(outcome: Outcome, account: &Account, authorization: &HeaderValue) -> Outcome {
     match outcome {
         Outcome::Failed(Failure {
             retry: Retry::Renewed,
@@ -215,25 +203,6 @@ async fn exchange(
         }
         outcome => outcome,
     }
-}
-
-async fn answered(mut response: reqwest::Response, deadline: Instant) -> Outcome {
-    let status = response.status().as_u16();
-    let now = SystemTime::now();
-    let retry_after = retry_after(response.headers(), now);
-    match web::body(&mut response, MAX_ANSWER_BYTES).await {
-        Ok(body) => response::read(status, retry_after, &body, now),
-        // What is not 200 says by its status alone that nothing was delivered.
-        Err(web::Unread::Broken(error)) if status == 200 => web::unanswered(&error, deadline),
-        Err(web::Unread::Broken(_)) => response::read(status, retry_after, b"", now),
-        Err(web::Unread::TooLong) => too_long(status),
-    }
-}
-
-fn too_long(status: u16) -> Outcome {
-    let delivery = if status == 200 { Delivery::Unknown } else { Delivery::NotSent };
-    let cause = Cause::Nonsense { status, reason: "its answer is too long".to_owned() };
-    Outcome::Failed(Failure { cause, delivery, retry: Retry::Never, retry_after: None, id: None })
 }
 
 fn refused(status: Option<u16>, detail: Option<String>) -> Outcome {

@@ -22,6 +22,7 @@ use http::header::CONTENT_TYPE;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::sign::Signer;
+use reqwest::Certificate;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -126,9 +127,10 @@ impl NoToken {
 }
 
 impl Accounts {
-    pub(super) fn new(runtime: Handle) -> Self {
-        let client = Arc::new(LazyClient::new(Some(CONNECT_TIMEOUT), Some(FETCH_TIMEOUT)));
-        Self { client, runtime, accounts: Mutex::default() }
+    /// `authorities` are trusted beside the system's.
+    pub(super) fn new(authorities: Vec<Certificate>, runtime: Handle) -> Self {
+        let client = LazyClient::new(authorities, Some(CONNECT_TIMEOUT), Some(FETCH_TIMEOUT));
+        Self { client: Arc::new(client), runtime, accounts: Mutex::default() }
     }
 
     /// The account of this file, shared with whoever holds it already.

@@ -9,7 +9,6 @@ use url::Url;
 use super::message::{Message, Target};
 use super::{Access, Context, Fcm};
 use crate::outcome::Outcome;
-use crate::providers::web;
 
 /// Nobody has to be subscribed to it: the message is checked and not sent.
 const TOPIC: &str = "pushlet-check";
@@ -20,7 +19,7 @@ impl Fcm {
     pub async fn probe(&self, deadline: Instant) -> Outcome {
         let target = Target::Topic(TOPIC.to_owned());
         let message = Message::new(target, &Arc::from(""), true, false);
-        self.send(&message, deadline, |_| ()).await
+        self.send(&message, deadline, None, |_| ()).await.outcome
     }
 
     /// The project that it sends for; `None` for an account that cannot be used.
@@ -39,8 +38,7 @@ impl Context {
     /// # Errors
     /// Why no answer came.
     pub async fn probe(&self, deadline: Instant) -> Result<Option<SystemTime>, String> {
-        let place = self.lanes.place().await.map_err(|error| web::sentence(&error))?;
-        web::date(&place.client, self.url().clone(), deadline).await
+        self.way.date(self.url(), deadline).await
     }
 
     /// Where messages go.

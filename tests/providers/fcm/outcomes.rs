@@ -129,7 +129,8 @@ async fn retry_after_is_passed_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_said_and_repeated_only_if_wished() {
-    let google = Google::start().await;
+    // Where each message has a connection of its own, one that is cut is one that is lost.
+    let google = Google::plain().await;
     let simulator = &google.bench.peer.simulator;
     // A first message, so that the access token is there.
     assert_eq!(words(&google.rows(&["fine"]).await), ["ok"]);
@@ -192,5 +193,36 @@ async fn answers_that_are_too_long_or_lead_elsewhere_are_none() {
 
     let lost = json!({"error": "Unavailable", "delivery": "unknown"});
     assert_eq!(rows(&answer), [json!({"error": "Unavailable"}), lost.clone(), lost]);
+    google.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_connection_is_unknown_and_the_next_message_has_another() {
+    let google = Google::start().await;
+    let simulator = &google.bench.peer.simulator;
+    assert_eq!(words(&google.rows(&["fine"]).await), ["ok"]);
+
+    simulator.script(Rule::token("t", Answer::Drop));
+    let answer = google.send(&[("to", "t")]).await;
+    assert_eq!(rows(&answer), [json!({"error": "Unavailable", "delivery": "unknown"})]);
+    assert_eq!(words(&google.rows(&["fine"]).await), ["ok"]);
+
+    simulator.script(Rule::token("t", Answer::Drop));
+    let answer = google.send(&[("to", "t"), ("at_least_once", "true")]).await;
+    assert_eq!(words(&rows(&answer)), ["ok"]);
+    google.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_trusted_gets_nothing() {
+    let google = Google::with(pushlet::simulator::Options::default(), |config| {
+        config.fcm.ca_file = None;
+    })
+    .await;
+
+    let answer = google.send(&[("to", "t")]).await;
+
+    assert_eq!(rows(&answer), [json!({"error": "Unavailable"})]);
+    assert_eq!(google.fcm().len(), 0);
     google.stop().await;
 }

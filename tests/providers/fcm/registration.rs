@@ -109,7 +109,7 @@ async fn a_file_that_is_none_is_refused_with_what_it_lacks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_come_from_google_or_from_where_messages_go() {
     let google = Google::start().await;
-    let base = google.bench.peer.simulator.http_url();
+    let base = google.bench.peer.simulator.https_url().unwrap();
 
     for (token_uri, is_taken) in [
         ("https://oauth2.googleapis.com/token".to_owned(), true),
