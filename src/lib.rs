@@ -13,12 +13,13 @@
 //! | `providers` | one folder per push service: credential, request, answer |
 //! | `transport` | persistent HTTP/2 connections |
 //! | `simulator` | a fake APNs, FCM and GCM that ships with the product |
-//! | `outcome`, `secret`, `telemetry` | the ground; they import nothing of ours |
+//! | `metrics`, `outcome`, `secret`, `telemetry` | the ground; they import nothing of ours |
 
 pub mod api;
 pub mod apps;
 pub mod config;
 pub mod delivery;
+pub mod metrics;
 pub mod outcome;
 pub mod providers;
 pub mod secret;

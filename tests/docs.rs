@@ -110,6 +110,19 @@ fn readme_names_the_routes_that_there_are() {
 }
 
 #[test]
+fn readme_names_what_tells_of_the_relay() {
+    let source = fs::read_to_string(root().join("src/api/mod.rs")).unwrap();
+    let (_, routes) = source.split_once("pub fn ops_routes(").unwrap();
+    let (routes, _) = routes.split_once("\n}").unwrap();
+    let routes: Vec<_> = quoted(routes).into_iter().filter(|text| text.starts_with('/')).collect();
+
+    assert!(!routes.is_empty());
+    for route in routes {
+        assert!(readme().contains(&format!("`GET {route}`")), "the README says nothing of {route}");
+    }
+}
+
+#[test]
 fn readme_names_settings_that_there_are() {
     let known: BTreeSet<_> = settings().into_iter().map(|setting| setting.name).collect();
     let sections: BTreeSet<_> =

@@ -4,9 +4,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::credentials::{Apple, apple};
 use super::error::ApiError;
 use super::params::Params;
-use super::{Api, Snapshot, answer, body, timestamp};
+use super::{Api, Snapshot, answer, body};
 use crate::apps::ApplicationId;
 use crate::apps::registration::{Registration, RegistrationError};
 use crate::providers::Providers;
@@ -29,27 +30,13 @@ const KNOWN: &[&str] = &[
     "fcm_service_account",
 ];
 
-/// A certificate that runs out within so many days is worth a warning.
-const SOON_DAYS: i64 = 30;
-
 #[derive(Serialize)]
 struct Answer<'a> {
     application_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    apns: Option<Summary<'a>>,
+    apns: Option<Apple<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
-}
-
-/// What the credential says of itself; a signing key has no end.
-#[derive(Serialize)]
-struct Summary<'a> {
-    topics: Vec<&'a str>,
-    environment: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_after: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    days_left: Option<i64>,
 }
 
 /// Registers an application, or replaces the credential of one.
@@ -158,44 +145,8 @@ fn credential(params: &mut Params) -> Result<Raw, ApiError> {
 
 fn summary<'a>(id: &'a ApplicationId, apns: Option<&'a Apns>, now: OffsetDateTime) -> Answer<'a> {
     let mut warnings = Vec::new();
-    let apns = apns.map(|apns| apple_summary(apns, now, &mut warnings));
+    let apns = apns.map(|facts| apple(facts, now, &mut warnings));
     Answer { application_id: id.as_str(), apns, warnings }
-}
-
-fn apple_summary<'a>(
-    apns: &'a Apns,
-    now: OffsetDateTime,
-    warnings: &mut Vec<String>,
-) -> Summary<'a> {
-    let facts = apns.certificate();
-    let days_left = facts.map(|facts| (facts.not_after - now).whole_days());
-    if let Some(days) = days_left.filter(|days| *days <= SOON_DAYS) {
-        warnings.push(format!("the certificate runs out in {days} days; register a new one"));
-    }
-    if facts.is_some_and(|facts| facts.excludes_mode) {
-        let mode = apns.mode().as_str();
-        warnings.push(format!(
-            "the certificate is not for {mode}; register it with the other apns_mode"
-        ));
-    }
-    if apns.default_topic().is_none() {
-        warnings.push(
-            "the application has no topic of its own; give apns_topic, or topic with each message"
-                .to_owned(),
-        );
-    }
-    let topics = match facts {
-        Some(facts) if !facts.topics.is_empty() => {
-            facts.topics.iter().map(String::as_str).collect()
-        }
-        Some(_) | None => apns.default_topic().into_iter().collect(),
-    };
-    Summary {
-        topics,
-        environment: apns.mode().as_str(),
-        not_after: facts.map(|facts| timestamp(facts.not_after.into())),
-        days_left,
-    }
 }
 
 fn invalid_id() -> ApiError {

@@ -68,16 +68,30 @@ enum Scope {
 pub struct Caller<'a>(&'a Scope);
 
 impl Caller<'_> {
+    /// Whether an application is the caller's.
+    #[must_use]
+    pub fn owns(&self, application: &str) -> bool {
+        match self.0 {
+            Scope::All => true,
+            Scope::Only(globs) => globs.iter().any(|glob| glob.matches(application)),
+        }
+    }
+
+    /// Whether the caller may use keys of Google's.
+    #[must_use]
+    pub fn owns_keys(&self) -> bool {
+        match self.0 {
+            Scope::All => true,
+            Scope::Only(globs) => globs.iter().any(|glob| glob.pattern() == GCM),
+        }
+    }
+
     /// Refuses an application that is not the caller's.
     ///
     /// # Errors
     /// `forbidden`.
     pub fn must_own(&self, application: &str) -> Result<(), ApiError> {
-        let allowed = match self.0 {
-            Scope::All => true,
-            Scope::Only(globs) => globs.iter().any(|glob| glob.matches(application)),
-        };
-        if allowed {
+        if self.owns(application) {
             return Ok(());
         }
         Err(ApiError::forbidden("this credential may not use that application; use one that may"))
@@ -88,11 +102,7 @@ impl Caller<'_> {
     /// # Errors
     /// `forbidden`.
     pub fn must_own_keys(&self) -> Result<(), ApiError> {
-        let allowed = match self.0 {
-            Scope::All => true,
-            Scope::Only(globs) => globs.iter().any(|glob| glob.pattern() == GCM),
-        };
-        if allowed {
+        if self.owns_keys() {
             return Ok(());
         }
         Err(ApiError::forbidden(
@@ -144,7 +154,10 @@ impl Door {
         } else {
             self.identify(request).ok_or_else(ApiError::unauthorized)?
         };
-        refuse_pages(request.headers())?;
+        // A page of another site can make a browser ask, and is not shown the answer.
+        if !request.method().is_safe() {
+            refuse_pages(request.headers())?;
+        }
         Ok(Caller(scope))
     }
 

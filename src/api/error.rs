@@ -93,6 +93,12 @@ impl ApiError {
         self
     }
 
+    /// Code, message and what follows them.
+    pub fn into_parts(self) -> (String, String, Details) {
+        let details = self.details.map(|details| *details).unwrap_or_default();
+        (self.code.into_owned(), self.message.into_owned(), details)
+    }
+
     /// The status under these settings: 200 for what the original answered 200 to, if so wished.
     pub fn status_for(&self, compat: &Compat) -> StatusCode {
         if compat.always_200 && !ALWAYS_WITH_STATUS.contains(&self.code()) {

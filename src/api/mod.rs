@@ -5,6 +5,7 @@ pub mod apns_message;
 mod applications;
 pub mod auth;
 pub mod body;
+mod credentials;
 pub mod current;
 mod drop_in;
 pub mod error;
@@ -15,9 +16,11 @@ mod live_activity;
 mod lookup;
 pub mod message;
 pub mod openapi;
+mod ops;
 mod outcome;
 pub mod params;
 pub mod row;
+mod status;
 pub mod unread;
 
 use std::collections::HashMap;
@@ -36,6 +39,7 @@ use actix_web::{HttpResponse, web};
 use futures_util::FutureExt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use self::auth::Door;
@@ -84,8 +88,27 @@ pub struct Api {
     pub bare_keys: Arc<Application>,
     /// The old keys that stand for service accounts.
     pub bridge: HashMap<KeyHash, Bridged>,
+    /// When the relay started.
+    pub started: Started,
     /// Set when the process is on its way out: connections are closed after their answer.
     pub draining: Arc<AtomicBool>,
+}
+
+/// A moment by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Started {
+    /// For people.
+    pub at: SystemTime,
+    /// To measure from.
+    pub instant: Instant,
+}
+
+impl Started {
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { at: SystemTime::now(), instant: Instant::now() }
+    }
 }
 
 /// What an old key of Google's stands for.
@@ -104,6 +127,17 @@ pub fn drop_in_routes(config: &mut web::ServiceConfig) {
         let only_post = web::to(method_not_allowed);
         config.service(web::resource(path).route(post).default_service(only_post));
     }
+}
+
+/// What tells of the relay itself.
+pub fn ops_routes(config: &mut web::ServiceConfig) {
+    let look = |path: &str, get: actix_web::Route, head: actix_web::Route| {
+        web::resource(path).route(get).route(head).default_service(web::to(only_get))
+    };
+    config
+        .service(look("/healthz", web::get().to(ops::health), web::head().to(ops::health)))
+        .service(look("/readyz", web::get().to(ops::ready), web::head().to(ops::ready)))
+        .service(look("/status", web::get().to(ops::status), web::head().to(ops::status)));
 }
 
 /// The three calls, and their description. What else is asked for is answered in the same JSON.

@@ -1,6 +1,6 @@
 //! From what became of a message to what its caller hears: the contract's tables.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
@@ -9,9 +9,9 @@ use serde::Deserialize;
 use super::error::{ApiError, Details};
 use super::message::Service;
 use super::{fcm_answer, timestamp};
-use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
-use crate::providers::Message;
-use crate::providers::legacy::{Report, Row};
+use crate::metrics::Provider;
+use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection};
+use crate::providers::legacy::{self, Report, Row};
 
 /// The documented answer to a message that Apple accepted.
 const OK: &str = r#"{"response":"ok"}"#;
@@ -62,19 +62,19 @@ fn accepted(receipt: Receipt) -> HttpResponse {
 /// single message has 200 for most of them, which would be no status of one message among many.
 pub(super) fn tell(
     outcome: Outcome,
-    message: &Message,
+    provider: Provider,
     credentials_status: StatusCode,
 ) -> Result<Receipt, ApiError> {
-    let endpoint = match message {
-        Message::Apns(_) => {
+    let endpoint = match provider {
+        Provider::Apns => {
             return match outcome {
                 Outcome::Accepted(receipt) => Ok(receipt),
                 Outcome::Failed(failure) => Err(apns_failure(failure)),
                 Outcome::Rejected(rejection) => Err(apns_rejection(rejection)),
             };
         }
-        Message::Fcm(_) => FCM,
-        Message::Gcm(_) => LEGACY,
+        Provider::Fcm => FCM,
+        Provider::Gcm => LEGACY,
     };
     if let Some(refused) = fcm_answer::credentials_refused(&outcome) {
         return Err(gcm_rejection(refused, credentials_status));
@@ -158,37 +158,16 @@ impl LegacyAnswer {
     fn read(answer: &str, retry_after: Option<Duration>) -> Option<Outcome> {
         let answer: Self = serde_json::from_str(answer).ok()?;
         match answer.results.into_iter().next() {
-            Some(LegacyRow { error: Some(word), .. }) => Some(of_word(word, retry_after)),
+            Some(LegacyRow { error: Some(word), .. }) => Some(legacy::outcome(word, retry_after)),
             Some(LegacyRow { message_id: Some(message_id), .. }) => {
                 Some(Outcome::Accepted(Receipt::Fcm { message_id }))
             }
-            None if answer.success == 0 => Some(of_word("Unavailable".to_owned(), retry_after)),
+            None if answer.success == 0 => {
+                Some(legacy::outcome("Unavailable".to_owned(), retry_after))
+            }
             Some(_) | None => None,
         }
     }
-}
-
-/// What a word of the legacy protocol means.
-fn of_word(reason: String, retry_after: Option<Duration>) -> Outcome {
-    const OK: u16 = 200;
-    let failed = |cause| {
-        let (delivery, retry) = (Delivery::NotSent, Retry::Never);
-        Outcome::Failed(Failure { cause, delivery, retry, retry_after, id: None })
-    };
-    let fault = match reason.as_str() {
-        "Unavailable" | "InternalServerError" => {
-            return failed(Cause::Provider { status: OK, reason });
-        }
-        "DeviceMessageRateExceeded"
-        | "DeviceQuotaExceeded"
-        | "QuotaExceeded"
-        | "TopicsMessageRateExceeded" => return failed(Cause::Throttled { status: OK, reason }),
-        "NotRegistered" | "InvalidRegistration" | "MismatchSenderId" => Fault::Token,
-        _ => Fault::Message,
-    };
-    let gone_since = (reason == "NotRegistered").then(SystemTime::now);
-    let status = Some(OK);
-    Outcome::Rejected(Rejection { fault, status, reason, detail: None, id: None, gone_since })
 }
 
 fn apns_rejection(rejection: Rejection) -> ApiError {

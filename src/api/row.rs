@@ -89,7 +89,7 @@ impl Single {
         let reason = reason(&outcome);
         let is_unknown =
             matches!(outcome, Outcome::Failed(Failure { delivery: Delivery::Unknown, .. }));
-        let told = outcome::tell(outcome, &self.message, self.credentials_status);
+        let told = outcome::tell(outcome, self.message.provider(), self.credentials_status);
         let row = match told {
             Ok(receipt) => Row::accepted(receipt),
             Err(error) => Row::refused(&error, is_repeatable(&self.message)),

@@ -125,6 +125,12 @@ impl Feedback {
         Taken { feedback: Arc::clone(self), entries }
     }
 
+    /// How many dead tokens are listed, or on their way to a caller.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
     /// How many entries were dropped because the list was full.
     #[must_use]
     pub fn dropped(&self) -> u64 {

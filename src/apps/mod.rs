@@ -3,6 +3,7 @@
 pub mod feedback;
 pub mod preload;
 pub mod preloaded;
+pub mod record;
 pub mod registration;
 pub mod registry;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use self::feedback::Feedback;
+use self::record::Record;
 use crate::providers::Providers;
 
 /// The name of an application: 1 to 128 characters of letters, digits, `.`, `_`, `-`, `:`.
@@ -66,6 +68,8 @@ pub struct Application {
     pub in_flight: Arc<AtomicUsize>,
     /// What it may still repeat.
     pub repeats: Arc<Repeats>,
+    /// What became of its messages, which outlives a new registration.
+    pub record: Arc<Record>,
 }
 
 /// How many messages may go out a second time although the provider saw them once: one for five

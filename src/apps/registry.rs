@@ -95,8 +95,8 @@ impl Registry {
     }
 
     /// Puts an application in place. Of one that is there already, each side that `providers` has
-    /// is replaced and the other kept, and so are its dead tokens. Calls in flight end on what
-    /// they began with.
+    /// is replaced and the other kept, and so are its dead tokens and its numbers. Calls in flight
+    /// end on what they began with.
     ///
     /// # Errors
     /// [`Full`], for a new name.
@@ -151,11 +151,18 @@ impl Registry {
             feedback: old.map_or_else(empty, |old| Arc::clone(&old.feedback)),
             in_flight: old.map(|old| Arc::clone(&old.in_flight)).unwrap_or_default(),
             repeats: old.map(|old| Arc::clone(&old.repeats)).unwrap_or_default(),
+            record: old.map(|old| Arc::clone(&old.record)).unwrap_or_default(),
         }
     }
 
     fn max_applications(&self) -> usize {
         self.max_applications.load(Ordering::Relaxed)
+    }
+
+    /// Every application as it is now, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Application>> {
+        self.read().values().cloned().collect()
     }
 
     /// How many applications there are.

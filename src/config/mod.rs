@@ -68,6 +68,9 @@ pub struct Server {
     pub max_in_flight: usize,
     /// Threads that serve calls; 0 means one for each core. At most 1024.
     pub workers: usize,
+    /// How long SIGTERM leaves the listener open, while `/readyz` says 503: time for a load
+    /// balancer to look elsewhere. At most 10 minutes.
+    pub drain_delay: Duration,
     /// How long SIGTERM waits for what is in flight. At most 10 minutes.
     pub shutdown_timeout: Duration,
 }
@@ -81,6 +84,7 @@ impl Default for Server {
             max_applications: 10_000,
             max_in_flight: 20_000,
             workers: 0,
+            drain_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(25),
         }
     }

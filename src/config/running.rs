@@ -78,11 +78,13 @@ impl Fixed {
             max_applications: _,
             max_in_flight: _,
             workers,
+            drain_delay,
             shutdown_timeout,
         } = new;
         self.keep("server.bind", bind, &running.bind);
         self.keep("server.read_timeout", read_timeout, &running.read_timeout);
         self.keep("server.workers", workers, &running.workers);
+        self.keep("server.drain_delay", drain_delay, &running.drain_delay);
         self.keep("server.shutdown_timeout", shutdown_timeout, &running.shutdown_timeout);
     }
 

@@ -31,6 +31,9 @@ pub(super) fn server(table: &mut Table) -> Server {
             .take("max_in_flight", integer(1..=1_000_000))
             .unwrap_or(default.max_in_flight),
         workers: table.take("workers", integer(0..=1024)).unwrap_or(default.workers),
+        drain_delay: table
+            .take("drain_delay", duration(Duration::ZERO..=Duration::from_secs(600)))
+            .unwrap_or(default.drain_delay),
         shutdown_timeout: table
             .take("shutdown_timeout", duration(Duration::ZERO..=Duration::from_secs(600)))
             .unwrap_or(default.shutdown_timeout),

@@ -34,6 +34,10 @@ impl Admission {
         self.max.store(settings.max_in_flight, Ordering::Relaxed);
     }
 
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// A place for one more send of an application with this count; `None` when there is none.
     pub(super) fn admit(&self, application: &Arc<AtomicUsize>) -> Option<Permit<'_>> {
         if !take(&self.in_flight, self.max.load(Ordering::Relaxed)) {

@@ -28,6 +28,29 @@ const REFUSED: Duration = Duration::from_secs(60);
 const UNREACHED: Duration = Duration::from_millis(500);
 const LONGEST_UNREACHED: Duration = Duration::from_secs(2);
 
+/// Whether calls of an application to Apple are let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Circuit {
+    /// They are.
+    Closed,
+    /// They are answered at once: Apple refused the credential.
+    Credentials,
+    /// They are answered at once: Apple could not be reached.
+    Unreachable,
+}
+
+impl Circuit {
+    /// The word in answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Credentials => "credentials",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// The circuits that are open.
 #[derive(Debug, Default)]
 pub(super) struct Circuits {
@@ -85,6 +108,20 @@ impl Circuits {
             }
             Verdict::Nothing => {}
             Verdict::Open(pause) => self.open_for(pause, app, apns, outcome),
+        }
+    }
+
+    /// An open circuit stays so until a call has found out that the trouble is over.
+    pub(super) fn state(&self, app: &Application) -> Circuit {
+        if self.len.load(Ordering::Acquire) == 0 {
+            return Circuit::Closed;
+        }
+        let Some(apns) = app.providers.apns.as_ref() else { return Circuit::Closed };
+        let open = self.open();
+        match open.get(&app.id).filter(|circuit| circuit.is_of(apns)).map(|open| &open.outcome) {
+            None => Circuit::Closed,
+            Some(Outcome::Accepted(_) | Outcome::Failed(_)) => Circuit::Unreachable,
+            Some(Outcome::Rejected(_)) => Circuit::Credentials,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod circuit;
+mod record;
 mod retry;
 
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep_until};
 
 use self::admission::Admission;
+pub use self::circuit::Circuit;
 use self::circuit::Circuits;
+use self::record::UnderWay;
 use self::retry::Retries;
 use crate::apps::Application;
 use crate::apps::feedback::DeadToken;
@@ -57,9 +60,14 @@ impl Dispatcher {
     /// is noted even then.
     pub async fn deliver(&self, app: &Arc<Application>, message: Arc<Message>) -> Outcome {
         if let Some(outcome) = self.circuits.answer(app, &message) {
+            record::note(&app.record, message.provider(), &outcome);
             return outcome;
         }
-        let Some(_permit) = self.admission.admit(&app.in_flight) else { return busy() };
+        let Some(_permit) = self.admission.admit(&app.in_flight) else {
+            let outcome = busy();
+            record::note(&app.record, message.provider(), &outcome);
+            return outcome;
+        };
         self.conclude(app, message, Instant::now()).await
     }
 
@@ -75,7 +83,12 @@ impl Dispatcher {
         app: &Arc<Application>,
         messages: Vec<Message>,
     ) -> Option<Vec<Outcome>> {
-        let _permit = self.admission.admit(&app.in_flight)?;
+        let Some(_permit) = self.admission.admit(&app.in_flight) else {
+            for message in &messages {
+                record::note(&app.record, message.provider(), &busy());
+            }
+            return None;
+        };
         let start = Instant::now();
         let sends = messages.into_iter().map(|one| self.conclude(app, Arc::new(one), start));
         Some(stream::iter(sends).buffered(FAN_OUT).collect().await)
@@ -87,14 +100,28 @@ impl Dispatcher {
         message: Arc<Message>,
         start: Instant,
     ) -> Outcome {
+        let under_way = UnderWay::new(app, &message);
         let outcome = self.attempts(app, &message, start).await;
+        under_way.end(&outcome);
         self.circuits.learn(app, &message, &outcome);
         if matches!(outcome, Outcome::Accepted(_)) {
             app.repeats.earn();
         }
         log(app, &message, &outcome, start);
-        record(app, &message, &outcome);
+        settle_token(app, &message, &outcome);
         outcome
+    }
+
+    /// How many sends are in flight or waiting, all applications together.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.admission.in_flight()
+    }
+
+    /// Whether calls of an application to Apple are let through now.
+    #[must_use]
+    pub fn circuit(&self, app: &Application) -> Circuit {
+        self.circuits.state(app)
     }
 
     async fn attempts(
@@ -111,7 +138,7 @@ impl Dispatcher {
             let on_late = move |outcome: Outcome| {
                 let (app, message) = late;
                 log_late(&app, &message, &outcome);
-                record(&app, &message, &outcome);
+                settle_token(&app, &message, &outcome);
             };
             let sent = app.providers.send(message, deadline, avoid, on_late).await;
             let Ok(attempt) = sent else { return busy() };
@@ -146,7 +173,7 @@ fn at_least_once(message: &Message) -> bool {
 }
 
 /// Keeps the list of dead tokens true.
-fn record(app: &Application, message: &Message, outcome: &Outcome) {
+fn settle_token(app: &Application, message: &Message, outcome: &Outcome) {
     let (token, given) = match message {
         Message::Apns(message) => (message.device_token.as_hex(), message.device_token.as_given()),
         Message::Fcm(message) => match message.token() {

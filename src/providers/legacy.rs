@@ -2,10 +2,12 @@
 //! whichever of Google's APIs carries it.
 
 use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::json::Object;
+use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Rejection, Retry};
 
 /// The longest time to live: four weeks, in seconds (Google, "Legacy HTTP server protocol").
 pub const MAX_TIME_TO_LIVE_SECS: u32 = 2_419_200;
@@ -119,6 +121,71 @@ impl Report {
     }
 }
 
+/// What an answer in the legacy protocol says of its messages.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// How many were accepted.
+    pub accepted: u64,
+    /// What became of the others, in their order.
+    pub others: Vec<Outcome>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    success: u64,
+    #[serde(default)]
+    failure: u64,
+    results: Option<Vec<ToldRow>>,
+}
+
+#[derive(Deserialize)]
+struct ToldRow {
+    error: Option<String>,
+}
+
+/// Reads the rows of an answer. That to a device group has none, and says only how many.
+#[must_use]
+pub fn rows(answer: &str) -> Rows {
+    let Ok(told) = serde_json::from_str::<Told>(answer) else { return Rows::default() };
+    let Some(results) = told.results else {
+        let lost = 0..told.failure.min(MAX_REGISTRATION_IDS as u64);
+        let lost = lost.map(|_| outcome(String::new(), None));
+        return Rows { accepted: told.success, others: lost.collect() };
+    };
+    let all = results.len();
+    let others = results.into_iter().filter_map(|row| row.error);
+    let others: Vec<_> = others.map(|error| outcome(error, None)).collect();
+    Rows { accepted: all.saturating_sub(others.len()) as u64, others }
+}
+
+/// What a word of a row means (Google, "Downstream message error response codes"). `retry_after` is
+/// what the answer as a whole asks for.
+#[must_use]
+pub fn outcome(reason: String, retry_after: Option<Duration>) -> Outcome {
+    const STATUS: u16 = 200;
+    let failed = |cause| {
+        let (delivery, retry) = (Delivery::NotSent, Retry::Never);
+        Outcome::Failed(Failure { cause, delivery, retry, retry_after, id: None })
+    };
+    let fault = match reason.as_str() {
+        "DeviceMessageRateExceeded"
+        | "DeviceQuotaExceeded"
+        | "QuotaExceeded"
+        | "TopicsMessageRateExceeded" => {
+            return failed(Cause::Throttled { status: STATUS, reason });
+        }
+        "InternalServerError" | "Unavailable" => {
+            return failed(Cause::Provider { status: STATUS, reason });
+        }
+        "InvalidRegistration" | "MismatchSenderId" | "NotRegistered" => Fault::Token,
+        _ => Fault::Message,
+    };
+    let gone_since = (reason == "NotRegistered").then(SystemTime::now);
+    let (status, detail, id) = (Some(STATUS), None, None);
+    Outcome::Rejected(Rejection { fault, status, reason, detail, id, gone_since })
+}
+
 /// A random id, positive and small enough for programs that keep numbers as 64-bit floats.
 #[must_use]
 pub fn random_id() -> u64 {
@@ -146,6 +213,23 @@ mod tests {
                 r#"{"multicast_id":7,"success":1,"failure":1,"canonical_ids":0,"results":["#,
                 r#"{"message_id":"0:1"},{"error":"Unavailable","delivery":"unknown"}]}"#
             )
+        );
+    }
+
+    #[test]
+    fn rows_are_counted_whatever_the_shape() {
+        let two = r#"{"success":1,"failure":1,"results":[{"message_id":"1"},{"error":"X"}]}"#;
+        let group = r#"{"success":3,"failure":1,"failed_registration_ids":["a"]}"#;
+
+        let all = [two, group, "[]"].map(rows);
+
+        assert_eq!(
+            all,
+            [
+                Rows { accepted: 1, others: vec![outcome("X".to_owned(), None)] },
+                Rows { accepted: 3, others: vec![outcome(String::new(), None)] },
+                Rows::default(),
+            ]
         );
     }
 

@@ -22,6 +22,7 @@ use self::apns::Apns;
 pub use self::attempt::Attempt;
 use self::fcm::Fcm;
 use self::gcm::Gcm;
+use crate::metrics::Provider;
 use crate::outcome::Outcome;
 use crate::transport::ConnectionId;
 
@@ -37,6 +38,18 @@ pub enum Message {
     Fcm(fcm::message::Message),
     /// For an endpoint that speaks Google's legacy protocol.
     Gcm(gcm::Message),
+}
+
+impl Message {
+    /// The service that it is for.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        match self {
+            Self::Apns(_) => Provider::Apns,
+            Self::Fcm(_) => Provider::Fcm,
+            Self::Gcm(_) => Provider::Gcm,
+        }
+    }
 }
 
 /// What an application can send through. Each side is shared with the application that it

@@ -8,6 +8,7 @@ use openssl::sha::sha256;
 
 use super::state::nameless;
 use crate::api::Bridged;
+use crate::apps::record::Record;
 use crate::providers::Providers;
 use crate::providers::fcm::credential::Origin;
 use crate::providers::fcm::{self, Fcm};
@@ -20,6 +21,8 @@ const UNREAD: &str = "its service account could not be read by the relay, whose 
 #[derive(Default)]
 pub(super) struct Bridge {
     keys: HashMap<KeyHash, Key>,
+    /// One record for all keys, bridged or not, as the log has one name for them.
+    pub(super) record: Arc<Record>,
 }
 
 struct Key {
@@ -40,13 +43,19 @@ impl Bridge {
         let mut former = std::mem::take(&mut self.keys);
         for entry in entries {
             let known = former.remove(&entry.api_key);
-            self.keys.insert(entry.api_key.clone(), key(entry, known, context));
+            let key = key(entry, known, context, &self.record);
+            self.keys.insert(entry.api_key.clone(), key);
         }
         self.keys.iter().map(|(hash, key)| (hash.clone(), key.bridged.clone())).collect()
     }
 }
 
-fn key(entry: &gcm::Bridge, known: Option<Key>, context: &Arc<fcm::Context>) -> Key {
+fn key(
+    entry: &gcm::Bridge,
+    known: Option<Key>,
+    context: &Arc<fcm::Context>,
+    record: &Arc<Record>,
+) -> Key {
     let contents = entry.service_account.contents();
     let mark = contents.as_ref().ok().map(|contents| sha256(contents));
     let known = match known {
@@ -60,7 +69,7 @@ fn key(entry: &gcm::Bridge, known: Option<Key>, context: &Arc<fcm::Context>) -> 
         })
     });
     match (read, known) {
-        (Ok(account), _) => fresh(mark, Fcm::new(context, account), entry),
+        (Ok(account), _) => fresh(mark, Fcm::new(context, account), entry, record),
         (Err((reason, _)), Some(known)) if known.mark.is_some() => {
             tracing::error!(
                 reason,
@@ -75,7 +84,7 @@ fn key(entry: &gcm::Bridge, known: Option<Key>, context: &Arc<fcm::Context>) -> 
                 "a service account of [[gcm.bridge]] cannot be used; the messages of its key are \
                  refused"
             );
-            fresh(None, Fcm::unusable(context, told), entry)
+            fresh(None, Fcm::unusable(context, told), entry, record)
         }
     }
 }
@@ -85,8 +94,9 @@ fn kept(known: Key, entry: &gcm::Bridge) -> Key {
     Key { bridged, ..known }
 }
 
-fn fresh(mark: Option<[u8; 32]>, fcm: Fcm, entry: &gcm::Bridge) -> Key {
-    let application = nameless(Providers { fcm: Some(Arc::new(fcm)), ..Providers::default() });
+fn fresh(mark: Option<[u8; 32]>, fcm: Fcm, entry: &gcm::Bridge, record: &Arc<Record>) -> Key {
+    let providers = Providers { fcm: Some(Arc::new(fcm)), ..Providers::default() };
+    let application = nameless(providers, Arc::clone(record));
     let bridged = Bridged { application: Arc::new(application), fcm_target: entry.fcm_target };
     Key { mark, bridged }
 }

@@ -37,6 +37,7 @@ pub struct Server {
     handle: ServerHandle,
     current: web::Data<Current>,
     reloader: Option<Reloader>,
+    drain_delay: Duration,
 }
 
 /// Why a relay could not start: a sentence.
@@ -81,6 +82,7 @@ impl Server {
                         api::drop_in_routes(routes)
                     }
                 })
+                .configure(api::ops_routes)
                 .configure(api::routes)
         })
         .disable_signals()
@@ -93,7 +95,15 @@ impl Server {
         };
         let listening = server.listen(listener).map_err(failed)?.run();
         let handle = listening.handle();
-        Ok(Self { address, applications, listening, handle, current, reloader: Some(reloader) })
+        Ok(Self {
+            address,
+            applications,
+            listening,
+            handle,
+            current,
+            reloader: Some(reloader),
+            drain_delay: config.server.drain_delay,
+        })
     }
 
     /// The address that it listens on.
@@ -114,19 +124,27 @@ impl Server {
         self.reloader.take()
     }
 
-    /// Serves until `shutdown` is ready. Then it takes no new connection, finishes what is in
-    /// flight within `server.shutdown_timeout`, and returns.
+    /// Serves until `shutdown` is ready. Then it says so to who asks whether it is ready, for
+    /// `server.drain_delay`; takes no new connection, finishes what is in flight within
+    /// `server.shutdown_timeout`, and returns.
     ///
     /// # Errors
     /// When the system takes the listening socket away.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
-        let Self { mut listening, handle, current, .. } = self;
+        let Self { mut listening, handle, current, drain_delay, .. } = self;
         tokio::select! {
             ended = &mut listening => return ended,
             () = shutdown => {}
         }
-        tracing::info!("stopping: no new connections, finishing what is in flight");
         current.api().draining.store(true, Ordering::Relaxed);
+        if !drain_delay.is_zero() {
+            tracing::info!(?drain_delay, "draining: not ready any more, and serving all the same");
+            tokio::select! {
+                ended = &mut listening => return ended,
+                () = tokio::time::sleep(drain_delay) => {}
+            }
+        }
+        tracing::info!("stopping: no new connections, finishing what is in flight");
         let (ended, ()) = tokio::join!(listening, handle.stop(true));
         ended
     }

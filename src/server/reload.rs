@@ -73,7 +73,7 @@ impl Reloader {
             bare_keys: if is_same_gcm {
                 Arc::clone(&now.bare_keys)
             } else {
-                state::bare_keys(config, runtime)
+                state::bare_keys(config, runtime, &bridge.record)
             },
             bridge: bridge.apply(&config.gcm.bridge, fcm),
             ..Api::clone(&now)

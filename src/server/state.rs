@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::bridge::Bridge;
-use crate::api::Api;
 use crate::api::auth::Door;
 use crate::api::body::Limits;
+use crate::api::{Api, Started};
 use crate::apps::feedback::{self, Feedback};
 use crate::apps::preloaded::Preloaded;
+use crate::apps::record::Record;
 use crate::apps::registration::Registrar;
 use crate::apps::registry::Registry;
 use crate::apps::{Application, ApplicationId};
@@ -52,8 +53,9 @@ pub(super) fn first(
         registry: Arc::new(registry),
         registrar: Arc::new(registrar),
         dispatcher: Arc::new(Dispatcher::new(&admission(config))),
-        bare_keys: bare_keys(config, runtime),
+        bare_keys: bare_keys(config, runtime, &bridge.record),
         bridge: bridge.apply(&config.gcm.bridge, &fcm),
+        started: Started::now(),
         draining: Arc::default(),
     };
     Ok((api, Parts { apns, fcm, preloaded, bridge, runtime: runtime.clone() }))
@@ -82,18 +84,24 @@ pub(super) fn admission(config: &Config) -> delivery::Settings {
 }
 
 /// Stands for everybody who sends with a `gcm_api_key` of his own.
-pub(super) fn bare_keys(config: &Config, runtime: &Handle) -> Arc<Application> {
+pub(super) fn bare_keys(
+    config: &Config,
+    runtime: &Handle,
+    record: &Arc<Record>,
+) -> Arc<Application> {
     let gcm = Gcm::new(&config.gcm, runtime.clone());
-    Arc::new(nameless(Providers { gcm: Some(Arc::new(gcm)), ..Providers::default() }))
+    let providers = Providers { gcm: Some(Arc::new(gcm)), ..Providers::default() };
+    Arc::new(nameless(providers, Arc::clone(record)))
 }
 
 /// Stands for those who send with a `gcm_api_key`: no list of dead tokens is kept for them.
-pub(super) fn nameless(providers: Providers) -> Application {
+pub(super) fn nameless(providers: Providers, record: Arc<Record>) -> Application {
     Application {
         id: ApplicationId::bare_keys(),
         providers,
         feedback: Arc::new(Feedback::new(&feedback::Settings { max_tokens: 0 })),
         in_flight: Arc::default(),
         repeats: Arc::default(),
+        record,
     }
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub(super) struct Owner {
     /// Since when requests wait although a connection is open.
     pub(super) full_since: Option<Instant>,
     pub(super) conns: Vec<Conn>,
+    /// How many those are, for whoever holds the pool.
+    open: Arc<AtomicUsize>,
     pub(super) drivers: FuturesUnordered<Driven>,
     pub(super) streams: FuturesUnordered<Stream>,
     pub(super) next_stream_sweep: Instant,
@@ -97,6 +100,7 @@ impl Owner {
         trust: Trust,
         identity: Option<Arc<Identity>>,
         mut live_settings: watch::Receiver<Settings>,
+        open: Arc<AtomicUsize>,
     ) {
         let now = Instant::now();
         let settings = live_settings.borrow_and_update().clone();
@@ -111,6 +115,7 @@ impl Owner {
             waiting: VecDeque::new(),
             full_since: None,
             conns: Vec::new(),
+            open,
             drivers: FuturesUnordered::new(),
             streams: FuturesUnordered::new(),
             next_stream_sweep: now,
@@ -152,6 +157,7 @@ impl Future for Owner {
                 break;
             }
         }
+        this.open.store(this.conns.len(), Ordering::Relaxed);
         if this.is_finished(now) {
             return Poll::Ready(());
         }

@@ -1,7 +1,7 @@
 //! The handle that callers hold, and one request on its way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -21,6 +21,8 @@ pub struct ConnectionId(pub(super) u64);
 #[derive(Debug)]
 pub struct Pool {
     commands: mpsc::Sender<Command>,
+    /// How many connections there are; the owner writes it.
+    open: Arc<AtomicUsize>,
 }
 
 /// What the owner of the connections is asked for.
@@ -112,8 +114,17 @@ impl Pool {
         runtime: &Handle,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(settings.borrow().max_waiting.max(1));
-        runtime.spawn(Owner::run(receiver, endpoint, trust, identity.map(Arc::new), settings));
-        Self { commands }
+        let open = Arc::<AtomicUsize>::default();
+        let identity = identity.map(Arc::new);
+        let owner = Owner::run(receiver, endpoint, trust, identity, settings, Arc::clone(&open));
+        runtime.spawn(owner);
+        Self { commands, open }
+    }
+
+    /// How many connections are open, those on their way out included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Hands a request over. It is written as soon as a connection has room for it.

@@ -10,6 +10,8 @@ mod feedback;
 mod live_activity;
 mod message;
 mod openapi;
+mod ops;
 mod outcome;
 mod params;
+mod status;
 mod unanswered;

@@ -124,6 +124,50 @@ async fn send_that_apple_answers_after_the_signal_is_answered() {
     assert_eq!(process.exit_code(), Some(0));
 }
 
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let response = client.get(format!("http://{address}{path}")).send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+/// A load balancer asks on a connection of its own, and calls still come until it has noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_ends_before_the_listener_does() {
+    let gate = Gate::new();
+    let url = ("PUSHLET_GCM__LEGACY_URL", gate.url.as_str());
+    let delay = ("PUSHLET_SERVER__DRAIN_DELAY", "10m");
+    let mut process = Process::serve(&[url, delay]);
+    let address = process.address();
+    let word = |word: &str| format!(r#"{{"status":"{word}"}}"#);
+    assert_eq!(get(address, "/readyz").await, (200, word("ready")));
+
+    process.signal("TERM");
+    process.line("draining: not ready any more, and serving all the same");
+
+    assert_eq!(get(address, "/readyz").await, (503, word("draining")));
+    assert_eq!(get(address, "/healthz").await, (200, word("ok")));
+    assert!(get(address, "/status").await.1.contains(r#""state":"draining""#));
+    gate.answer.send(()).unwrap();
+    let body = r#"{"gcm_api_key":"KEY","registration_ids":["a"]}"#.to_owned();
+    let (status, _) = call(address, "/send_notification", body).await.unwrap().unwrap();
+    assert_eq!(status, 200, "a late call is served");
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), Some(143));
+}
+
+#[test]
+fn listener_ends_when_readiness_has_been_over_for_long_enough() {
+    let mut process = Process::serve(&[ENDLESS, ("PUSHLET_SERVER__DRAIN_DELAY", "300ms")]);
+    process.address();
+
+    process.signal("TERM");
+
+    assert_eq!(process.exit_code(), Some(0));
+    let log = process.log();
+    let line = |part: &str| log.iter().position(|line| line.contains(part)).unwrap();
+    assert!(line("draining") < line("stopping"), "{log:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn second_signal_leaves_at_once() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {

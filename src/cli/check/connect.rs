@@ -45,7 +45,7 @@ impl Peers<'_> {
     /// Shows each side's credential to its peer.
     pub(super) async fn ask(&self, side: &Providers) -> (Option<Answer>, Option<Answer>) {
         let apple = async {
-            let apns = side.apns.as_ref().filter(|apns| apns.is_usable())?;
+            let apns = side.apns.as_ref().filter(|apns| apns.problem().is_none())?;
             let probe = apns.probe(Instant::now() + apns.timeout()).await;
             Some(Answer::of_apple(self.apns.url(apns.mode()).as_str(), probe, true))
         };

@@ -71,7 +71,7 @@ impl Row {
     /// What is known of the sides that can be used.
     pub(super) fn of(name: &str, providers: &Providers, now: OffsetDateTime) -> Self {
         let mut warnings = Vec::new();
-        let apns = providers.apns.as_ref().filter(|apns| apns.is_usable());
+        let apns = providers.apns.as_ref().filter(|apns| apns.problem().is_none());
         let apns = apns.map(|apns| Apple::of(apns, now, &mut warnings));
         let project = providers.fcm.as_ref().and_then(|fcm| fcm.project_id());
         let fcm = project.map(|project| Google { project: project.to_owned(), peer: None });

@@ -276,6 +276,15 @@ pub struct CertificateFacts {
     pub excludes_mode: bool,
 }
 
+impl CertificateFacts {
+    /// Whole days until it runs out, rounded down: negative from the first second after.
+    #[must_use]
+    pub fn days_left(&self, now: OffsetDateTime) -> i64 {
+        const DAY: i64 = 24 * 60 * 60;
+        (self.not_after - now).whole_seconds().div_euclid(DAY)
+    }
+}
+
 impl Apns {
     /// The Apple side of an application with this credential. It makes no connection; the first
     /// message does. `topic` comes before the one in the certificate.
@@ -342,21 +351,30 @@ impl Apns {
         }
     }
 
-    /// Whether it has a credential at all: one of the configuration may be of no use.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        match self.access {
-            Access::Certificate { .. } | Access::Token { .. } => true,
-            Access::Unusable(_) => false,
-        }
-    }
-
     /// The names of its signing key and of the team; `None` for a certificate.
     #[must_use]
     pub fn signing_key(&self) -> Option<(&str, &str)> {
         match &self.access {
             Access::Token { signer, .. } => Some((signer.key_id(), signer.team_id())),
             Access::Certificate { .. } | Access::Unusable(_) => None,
+        }
+    }
+
+    /// Why its credential cannot be used, if so.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        match &self.access {
+            Access::Certificate { .. } | Access::Token { .. } => None,
+            Access::Unusable(reason) => Some(reason),
+        }
+    }
+
+    /// How many connections to Apple are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        match &self.access {
+            Access::Certificate { pool, .. } | Access::Token { pool, .. } => pool.connections(),
+            Access::Unusable(_) => 0,
         }
     }
 

@@ -152,6 +152,24 @@ impl Fcm {
         Self { context: Arc::clone(context), access: Access::Unusable(reason) }
     }
 
+    /// The project that its messages go through; `None` when its account cannot be used.
+    #[must_use]
+    pub fn project(&self) -> Option<&str> {
+        match &self.access {
+            Access::Account { account, .. } => Some(account.project_id()),
+            Access::Unusable(_) => None,
+        }
+    }
+
+    /// Why its account cannot be used, if so.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        match &self.access {
+            Access::Account { .. } => None,
+            Access::Unusable(reason) => Some(reason),
+        }
+    }
+
     /// How long a call may take in all.
     #[must_use]
     pub fn timeout(&self) -> Duration {
