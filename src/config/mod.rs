@@ -103,6 +103,26 @@ impl Config {
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Mistakes> {
+        Self::read(file, environment, open_door)
+    }
+
+    /// The same for a process that listens nowhere: who could call it does not matter.
+    ///
+    /// # Errors
+    ///
+    /// Everything else that is wrong with file and environment.
+    pub fn load_unserved(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Mistakes> {
+        Self::read(file, environment, |_, _| None)
+    }
+
+    fn read(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        door: impl Fn(&Server, &auth::Settings) -> Option<String>,
+    ) -> Result<Self, Mistakes> {
         let environment: BTreeMap<_, _> = environment.collect();
         let mut sources = Sources::open(file, &environment);
 
@@ -110,7 +130,7 @@ impl Config {
         let auth = sources.section("auth", |table| sections::auth(table, &environment));
         let mut mistakes = Vec::new();
         if sources.is_clean() {
-            mistakes.extend(open_door(&server, &auth));
+            mistakes.extend(door(&server, &auth));
         }
         let apns = sources.section("apns", sections::apns);
         let fcm = sources.section("fcm", sections::fcm);
