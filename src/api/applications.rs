@@ -16,7 +16,8 @@ use crate::providers::apns::message::is_topic;
 use crate::providers::apns::{Apns, Mode};
 use crate::secret::Secret;
 
-const KNOWN: &[&str] = &[
+/// Its parameters.
+pub const KNOWN: &[&str] = &[
     "application_id",
     "apns_key_id",
     "apns_mode",

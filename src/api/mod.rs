@@ -42,6 +42,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+pub use self::applications::KNOWN as REGISTRATION_PARAMETERS;
 use self::auth::Door;
 use self::current::{Current, Snapshot};
 use self::error::ApiError;

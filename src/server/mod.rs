@@ -1,6 +1,7 @@
 //! The composition root: it binds, builds what all calls share, serves and drains.
 
 mod bridge;
+mod direct;
 mod reload;
 mod state;
 
@@ -16,6 +17,7 @@ use actix_web::{App, HttpServer, web};
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 
+pub use self::direct::{Answer, Direct};
 pub use self::reload::{Reloaded, Reloader};
 use crate::api;
 use crate::api::current::Current;
