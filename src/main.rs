@@ -23,6 +23,8 @@ enum Command {
     Demo,
     /// Say what a certificate, key or service account is, and what is wrong with it
     Inspect(cli::inspect::Arguments),
+    /// Send one message without a relay, and tell what became of it
+    Send(cli::send::Arguments),
     /// Run the relay
     Serve(cli::serve::Arguments),
     /// Run a fake APNs and GCM to try the relay against
@@ -30,7 +32,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return cli::misused(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return cli::fail(&format!("the runtime could not start: {error}")),
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
             Command::Check(arguments) => cli::check::run(&arguments, handle).await,
             Command::Demo => cli::demo::run(handle).await.map(done),
             Command::Inspect(arguments) => cli::inspect::run(&arguments),
+            Command::Send(arguments) => cli::send::run(&arguments, handle).await,
             Command::Serve(arguments) => cli::serve::run(&arguments, handle).await.map(done),
             Command::Simulate(arguments) => cli::simulate::run(&arguments, handle).await.map(done),
         }

@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod inspect;
 mod password;
 mod reload;
+pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 
@@ -17,6 +18,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) fn fail(sentence: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "pushlet: {sentence}");
     ExitCode::FAILURE
+}
+
+/// Says what is wrong with the arguments. The exit code is 2, but that of `send` would mean
+/// something else.
+pub(crate) fn misused(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let is_send = std::env::args_os().nth(1).is_some_and(|command| command == "send");
+    match error.exit_code() {
+        2 if is_send => ExitCode::FAILURE,
+        code => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+    }
+}
+
+/// Says what needs care, beside what was asked for.
+pub(crate) fn warn(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "pushlet: warning: {}", plain(sentence));
 }
 
 /// Prints for the person at the terminal. A closed pipe is nobody's fault.

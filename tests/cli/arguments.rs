@@ -7,7 +7,7 @@ fn help_lists_every_subcommand() {
     let (code, output, errors) = run(&["--help"]);
 
     assert_eq!((code, errors.as_str()), (Some(0), ""));
-    for command in ["check", "demo", "inspect", "serve", "simulate"] {
+    for command in ["check", "demo", "inspect", "send", "serve", "simulate"] {
         assert!(output.contains(&format!("\n  {command} ")), "{output}");
         let (code, of_command, _) = run(&[command, "--help"]);
         assert_eq!(code, Some(0));
@@ -36,6 +36,22 @@ fn wrong_arguments_are_refused() {
 
         assert_eq!((code, output.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(errors.contains("--help") || errors.contains("Usage: pushlet"), "{errors}");
+    }
+}
+
+/// 2 would say that a message was refused.
+#[test]
+fn wrong_arguments_of_send_have_a_code_of_their_own() {
+    for arguments in [["send"].as_slice(), &["send", "--frobnicate"], &["send", "alert"]] {
+        let (code, output, errors) = run(arguments);
+
+        assert_eq!((code, output.as_str()), (Some(1), ""), "{arguments:?}");
+        assert_ne!(errors, "");
+    }
+    let (code, output, _) = run(&["send", "--help"]);
+    assert_eq!(code, Some(0));
+    for code in 0..=5 {
+        assert!(output.contains(&format!("\n  {code}  ")), "{output}");
     }
 }
 

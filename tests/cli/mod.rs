@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod demo;
 mod inspect;
+mod send;
 mod simulate;
 
 use std::io::Write as _;
