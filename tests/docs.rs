@@ -19,6 +19,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("gcm.bridge", "src/providers/gcm.rs", "Bridge"),
     ("compat", "src/api/mod.rs", "Compat"),
     ("feedback", "src/apps/feedback.rs", "Settings"),
+    ("idempotency", "src/delivery/idempotency.rs", "Settings"),
     ("log", "src/telemetry.rs", "Settings"),
     ("applications", "src/apps/preload.rs", "Preload"),
 ];

@@ -65,13 +65,23 @@ enum Scope {
 
 /// Somebody who was let in.
 #[derive(Debug)]
-pub struct Caller<'a>(&'a Scope);
+pub struct Caller<'a> {
+    scope: &'a Scope,
+    /// What tells one from another, and is no user name.
+    name: &'a [u8],
+}
 
 impl Caller<'_> {
+    /// What tells this credential from another; empty where nobody has to log in.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        self.name
+    }
+
     /// Whether an application is the caller's.
     #[must_use]
     pub fn owns(&self, application: &str) -> bool {
-        match self.0 {
+        match self.scope {
             Scope::All => true,
             Scope::Only(globs) => globs.iter().any(|glob| glob.matches(application)),
         }
@@ -80,7 +90,7 @@ impl Caller<'_> {
     /// Whether the caller may use keys of Google's.
     #[must_use]
     pub fn owns_keys(&self) -> bool {
-        match self.0 {
+        match self.scope {
             Scope::All => true,
             Scope::Only(globs) => globs.iter().any(|glob| glob.pattern() == GCM),
         }
@@ -115,7 +125,7 @@ impl Caller<'_> {
     /// # Errors
     /// `forbidden`.
     pub fn must_be_free(&self) -> Result<(), ApiError> {
-        match self.0 {
+        match self.scope {
             Scope::All => Ok(()),
             Scope::Only(_) => Err(ApiError::forbidden(
                 "this credential may register certain applications only; give application_id",
@@ -146,23 +156,24 @@ impl Door {
     /// `unauthorized`; `forbidden` for a stranger's page in somebody's browser, and for a call that
     /// did not start on this machine where only such calls are served.
     pub fn admit(&self, request: &HttpRequest) -> Result<Caller<'_>, ApiError> {
-        let scope = if self.entries.is_empty() {
+        let caller = if self.entries.is_empty() {
             if self.local_only {
                 refuse_strangers(request.headers())?;
             }
-            &Scope::All
+            Caller { scope: &Scope::All, name: &[] }
         } else {
-            self.identify(request).ok_or_else(ApiError::unauthorized)?
+            let entry = self.identify(request).ok_or_else(ApiError::unauthorized)?;
+            Caller { scope: &entry.scope, name: entry.username.expose() }
         };
         // A page of another site can make a browser ask, and is not shown the answer.
         if !request.method().is_safe() {
             refuse_pages(request.headers())?;
         }
-        Ok(Caller(scope))
+        Ok(caller)
     }
 
     /// Looks at every entry, whichever fits, so that the time taken tells nothing.
-    fn identify(&self, request: &HttpRequest) -> Option<&Scope> {
+    fn identify(&self, request: &HttpRequest) -> Option<&Entry> {
         let basic = basic(request.headers())?;
         let username = sha256(basic.user_id().as_bytes());
         let password = sha256(basic.password().unwrap_or_default().as_bytes());
@@ -171,7 +182,7 @@ impl Door {
             let same_name = memcmp::eq(entry.username.expose(), &username);
             let same_password = memcmp::eq(entry.password.expose(), &password);
             if same_name & same_password {
-                found = Some(&entry.scope);
+                found = Some(entry);
             }
         }
         found

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 use serde::Serialize;
@@ -15,8 +15,9 @@ use super::body::{self, Unread};
 use super::error::ApiError;
 use super::fcm_answer::{self, Answer};
 use super::outcome::seconds;
-use super::{Api, Bridged, Snapshot, answer, auth};
+use super::{Api, Bridged, Snapshot, answer, auth, idempotency};
 use crate::apps::Application;
+use crate::delivery::idempotency::Parameters;
 use crate::providers::fcm::bridge::Plan;
 use crate::providers::fcm::message::FcmTarget;
 use crate::providers::gcm::KeyHash;
@@ -52,7 +53,7 @@ pub(super) async fn send(
 async fn run(
     request: &HttpRequest,
     payload: web::Payload,
-    api: &Api,
+    api: &Snapshot,
 ) -> Result<HttpResponse, ApiError> {
     auth::refuse_pages(request.headers())?;
     let Some(bridged) = bridged(request.headers(), api) else { return Ok(unauthorized()) };
@@ -70,10 +71,25 @@ async fn run(
             .to_owned()),
     };
     let planned = call.and_then(|call| Ok((call.shape(), call.plan(bridged.fcm_target)?)));
-    match planned {
-        Ok((shape, plan)) => respond(api, &bridged.application, plan, shape).await,
-        Err(problem) => Ok(bad_request(&problem)),
-    }
+    let (shape, plan) = match planned {
+        Ok(planned) => planned,
+        Err(problem) => return Ok(bad_request(&problem)),
+    };
+    let application = Arc::clone(&bridged.application);
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let caller = authorization.map(HeaderValue::as_bytes).unwrap_or_default();
+    let key = match idempotency::key(request, &[caller]) {
+        Ok(Some(key)) => key,
+        Ok(None) => return respond(api, &application, plan, shape).await,
+        Err(problem) => return Ok(bad_request(&problem.to_string())),
+    };
+    let prepared = async {
+        let api = api.clone();
+        Ok(async move { respond(&api, &application, plan, shape).await })
+    };
+    // Programs for Google's own route repeat a call byte by byte.
+    let parameters = Parameters(openssl::sha::sha256(&body));
+    idempotency::once(api, key, parameters, false, prepared).await
 }
 
 /// `Authorization: key=…`

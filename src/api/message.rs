@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::Params;
 use super::row::Single;
-use super::{Api, Snapshot, answer, body, fcm_answer, lookup, outcome};
+use super::{Api, Snapshot, answer, body, fcm_answer, idempotency, lookup, outcome};
 use crate::apps::Application;
 use crate::providers::fcm::bridge::Plan;
 use crate::providers::fcm::message::FcmTarget;
@@ -79,11 +79,30 @@ pub(super) async fn send(
 async fn run(
     request: &HttpRequest,
     payload: web::Payload,
-    api: &Api,
+    api: &Snapshot,
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
     let mut params = body::read(request, payload, api.body).await?;
-    let Prepared { application, work } = prepare(&mut params, &caller, api).await?;
+    let key = {
+        let [id, api_key] =
+            ["application_id", "gcm_api_key"].map(|name| params.peek(name).unwrap_or_default());
+        idempotency::key(request, &[caller.name(), id.as_bytes(), api_key.as_bytes()])?
+    };
+    let Some(key) = key else {
+        return carry_out(api, prepare(&mut params, &caller, api).await?).await;
+    };
+    let (parameters, at_least_once) = (params.fingerprint(), params.is_at_least_once());
+    let prepared = async {
+        let prepared = prepare(&mut params, &caller, api).await?;
+        let api = api.clone();
+        Ok(async move { carry_out(&api, prepared).await })
+    };
+    idempotency::once(api, key, parameters, at_least_once, prepared).await
+}
+
+/// Sends what a call asked for.
+async fn carry_out(api: &Api, prepared: Prepared) -> Result<HttpResponse, ApiError> {
+    let Prepared { application, work } = prepared;
     match work {
         Work::Fcm { plan, credentials_status } => {
             let outcome = fcm_answer::carry_out(api, &application, plan).await?;

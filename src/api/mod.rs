@@ -11,7 +11,9 @@ mod drop_in;
 pub mod error;
 mod fcm_answer;
 mod feedback;
+mod fingerprint;
 mod gcm_message;
+mod idempotency;
 mod live_activity;
 mod lookup;
 pub mod message;
@@ -50,6 +52,7 @@ use crate::apps::Application;
 use crate::apps::registration::Registrar;
 use crate::apps::registry::Registry;
 use crate::delivery::Dispatcher;
+use crate::delivery::idempotency::Idempotency;
 use crate::providers::fcm::message::FcmTarget;
 use crate::providers::gcm::KeyHash;
 
@@ -84,6 +87,8 @@ pub struct Api {
     pub registrar: Arc<Registrar>,
     /// Sends.
     pub dispatcher: Arc<Dispatcher>,
+    /// Which calls with an `Idempotency-Key` were answered, and how.
+    pub idempotency: Arc<Idempotency>,
     /// Stands for everybody who sends with a `gcm_api_key` and no application, unless the key is
     /// bridged.
     pub bare_keys: Arc<Application>,

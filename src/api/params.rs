@@ -331,6 +331,12 @@ impl Params {
         }
     }
 
+    /// All that were given and count, in their order.
+    pub(super) fn given(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let counts = |(name, value): &&(String, Value)| !is_left_out(name, value);
+        self.entries.iter().filter(counts).map(|(name, value)| (name.as_str(), value))
+    }
+
     /// What was given as text, without taking it; `None` for everything else.
     pub(super) fn peek(&self, name: &str) -> Option<Cow<'_, str>> {
         let (_, value) = self.entries.iter().find(|(given, _)| given == name)?;

@@ -19,6 +19,7 @@ use crate::api::{Compat, auth};
 use crate::apps::feedback;
 use crate::apps::preload::Preload;
 use crate::config::sources::Sources;
+use crate::delivery::idempotency;
 use crate::providers::{apns, fcm, gcm};
 use crate::telemetry;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub compat: Compat,
     /// The section `[feedback]`.
     pub feedback: feedback::Settings,
+    /// The section `[idempotency]`.
+    pub idempotency: idempotency::Settings,
     /// The section `[log]`.
     pub log: telemetry::Settings,
     /// Applications that are registered at the start, so that a restart loses none. The words are
@@ -137,10 +140,12 @@ impl Config {
         let gcm = sources.section("gcm", sections::gcm);
         let compat = sources.section("compat", sections::compat);
         let feedback = sources.section("feedback", sections::feedback);
+        let idempotency = sources.section("idempotency", sections::idempotency);
         let log = sources.section("log", sections::log);
         let (applications, mut found) = sources.finish(applications::applications);
         mistakes.append(&mut found);
-        let config = Self { server, auth, apns, fcm, gcm, compat, feedback, log, applications };
+        let config =
+            Self { server, auth, apns, fcm, gcm, compat, feedback, idempotency, log, applications };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 }

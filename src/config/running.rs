@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, Mistakes, Server, open_door};
 use crate::apps::preload::Source;
+use crate::delivery::idempotency;
 use crate::providers::gcm::AccountSource;
 use crate::providers::{apns, fcm, gcm};
 use crate::telemetry;
@@ -18,11 +19,23 @@ impl Config {
     pub fn for_running(mut self, running: &Self) -> Result<(Self, Vec<&'static str>), Mistakes> {
         let mut fixed = Fixed::default();
         // Each field is named here, so that nobody can add a setting without a decision.
-        let Self { server, auth: _, apns, fcm, gcm, compat: _, feedback: _, log, applications: _ } =
-            &mut self;
+        let Self {
+            server,
+            auth: _,
+            apns,
+            fcm,
+            gcm,
+            compat: _,
+            feedback: _,
+            idempotency,
+            log,
+            applications: _,
+        } = &mut self;
         fixed.server(server, &running.server);
         fixed.apns(apns, &running.apns);
         fixed.google(fcm, &running.fcm, gcm, &running.gcm);
+        let idempotency::Settings { window, max_entries: _, max_bytes: _ } = idempotency;
+        fixed.keep("idempotency.window", window, &running.idempotency.window);
         let telemetry::Settings { format, level: _ } = log;
         fixed.keep("log.format", format, &running.log.format);
         match open_door(&self.server, &self.auth) {

@@ -9,6 +9,7 @@ use crate::apps::feedback;
 use crate::config::Server;
 use crate::config::reader::{Found, JsonOrPath, Table};
 use crate::config::values::{self, boolean, duration, integer, word};
+use crate::delivery::idempotency;
 use crate::providers::fcm::message::FcmTarget;
 use crate::providers::gcm::{AccountSource, Bridge, KeyHash};
 use crate::providers::{apns, fcm, gcm};
@@ -154,6 +155,20 @@ pub(super) fn feedback(table: &mut Table) -> feedback::Settings {
     let default = feedback::Settings::default();
     feedback::Settings {
         max_tokens: table.take("max_tokens", integer(0..=10_000_000)).unwrap_or(default.max_tokens),
+    }
+}
+
+pub(super) fn idempotency(table: &mut Table) -> idempotency::Settings {
+    let default = idempotency::Settings::default();
+    let window = duration(Duration::from_secs(1)..=hours(168));
+    idempotency::Settings {
+        window: table.take("window", window).unwrap_or(default.window),
+        max_entries: table
+            .take("max_entries", integer(1..=10_000_000))
+            .unwrap_or(default.max_entries),
+        max_bytes: table
+            .take("max_bytes", integer(64 * 1024..=1 << 40))
+            .unwrap_or(default.max_bytes),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod circuit;
+pub mod idempotency;
 mod record;
 mod retry;
 

@@ -15,6 +15,7 @@ use crate::apps::registration::Registrar;
 use crate::apps::registry::Registry;
 use crate::apps::{Application, ApplicationId};
 use crate::config::Config;
+use crate::delivery::idempotency::Idempotency;
 use crate::delivery::{self, Dispatcher};
 use crate::providers::gcm::Gcm;
 use crate::providers::{Providers, apns, fcm};
@@ -53,6 +54,7 @@ pub(super) fn first(
         registry: Arc::new(registry),
         registrar: Arc::new(registrar),
         dispatcher: Arc::new(Dispatcher::new(&admission(config))),
+        idempotency: Arc::new(Idempotency::new(&config.idempotency, runtime.clone())),
         bare_keys: bare_keys(config, runtime, &bridge.record),
         bridge: bridge.apply(&config.gcm.bridge, &fcm),
         started: Started::now(),

@@ -7,6 +7,7 @@ mod body;
 mod drop_in;
 mod error;
 mod feedback;
+mod idempotency;
 mod live_activity;
 mod message;
 mod openapi;
