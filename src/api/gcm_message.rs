@@ -16,7 +16,6 @@ use crate::providers::legacy::{
 pub(super) const GCM_ONLY: &[&str] = &[
     "collapse_key",
     "condition",
-    "dry_run",
     "fcm_target",
     "message",
     "notification",

@@ -12,6 +12,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::Params;
+use super::preview::Preview;
 use super::row::Single;
 use super::{Api, Snapshot, answer, body, fcm_answer, idempotency, lookup, outcome};
 use crate::apps::Application;
@@ -29,8 +30,10 @@ const SHARED: &[&str] = &[
     "content_available",
     "data",
     "device_token",
+    "dry_run",
     "gcm_api_key",
     "mutable_content",
+    "preview",
     "priority",
     "sound",
     "title",
@@ -112,6 +115,7 @@ async fn carry_out(api: &Api, prepared: Prepared) -> Result<HttpResponse, ApiErr
             let outcome = api.dispatcher.deliver(&application, Arc::new(message)).await;
             outcome::respond(outcome, service)
         }
+        Work::Preview(preview) => Ok(HttpResponse::Ok().json(preview)),
     }
 }
 
@@ -141,6 +145,26 @@ pub enum Work {
         /// Whose words the answer has.
         service: Service,
     },
+    /// Nothing: it is shown what would go out.
+    Preview(Preview),
+}
+
+impl Prepared {
+    /// The same call, shown instead of sent. What is refused anyway stays refused.
+    fn previewed(self) -> Result<Self, ApiError> {
+        let Self { application, work } = self;
+        let (messages, credentials_status) = match work {
+            Work::Fcm { plan: Plan::Send(messages), credentials_status } => {
+                (messages.into_iter().map(Message::Fcm).collect(), credentials_status)
+            }
+            Work::One { message, .. } => (vec![message], StatusCode::FORBIDDEN),
+            work @ (Work::Fcm { plan: Plan::Refuse { .. }, .. } | Work::Preview(_)) => {
+                return Ok(Self { application, work });
+            }
+        };
+        let preview = Preview::of(&application, &messages, credentials_status)?;
+        Ok(Self { application, work: Work::Preview(preview) })
+    }
 }
 
 /// One message to one target, whose outcome will be a row: all checks of [`prepare`], and that
@@ -166,6 +190,11 @@ pub async fn prepare_single(
         Work::Fcm { plan, credentials_status } => {
             (Message::Fcm(of_plan(plan)?), credentials_status)
         }
+        Work::Preview(_) => {
+            return Err(ApiError::conflicting_parameters(
+                "dry_run and preview show one call at a time; make it alone",
+            ));
+        }
     };
     let device_token = device_token.or_else(|| match &message {
         Message::Fcm(message) => message.token().map(str::to_owned),
@@ -188,6 +217,18 @@ fn of_plan(plan: Plan) -> Result<fcm::message::Message, ApiError> {
 /// # Errors
 /// The first check that fails.
 pub async fn prepare(
+    params: &mut Params,
+    caller: &Caller<'_>,
+    api: &Api,
+) -> Result<Prepared, ApiError> {
+    let prepared = checked(params, caller, api).await?;
+    let is_preview = params.boolean("preview")?.unwrap_or(false);
+    // A message for Google has taken it with it: that dry run is Google's to make.
+    let is_dry_run = params.boolean("dry_run")?.unwrap_or(false);
+    if is_preview || is_dry_run { prepared.previewed() } else { Ok(prepared) }
+}
+
+async fn checked(
     params: &mut Params,
     caller: &Caller<'_>,
     api: &Api,

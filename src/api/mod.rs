@@ -21,6 +21,7 @@ pub mod openapi;
 mod ops;
 mod outcome;
 pub mod params;
+pub mod preview;
 pub mod row;
 mod status;
 pub mod unread;

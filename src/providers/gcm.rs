@@ -275,6 +275,18 @@ impl Gcm {
         })
     }
 
+    /// The request that a message would go out as.
+    pub(super) fn preview(&self, message: &Message) -> Result<super::Request, Outcome> {
+        let uri = self.legacy_url.as_ref().and_then(|url| http::Uri::try_from(url.as_str()).ok());
+        let Some(uri) = uri else { return Err(switched_off()) };
+        let mut head = http::Request::new(());
+        *head.method_mut() = http::Method::POST;
+        *head.uri_mut() = uri;
+        head.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("key=***"));
+        head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(super::Request { head, payload: message.body.clone(), environment: None })
+    }
+
     /// Sends a message once.
     pub async fn send(&self, message: &Message, deadline: Instant) -> Outcome {
         let Some(url) = self.legacy_url.clone() else { return switched_off() };

@@ -14,6 +14,7 @@ mod web;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 use tokio::time::Instant;
@@ -64,6 +65,17 @@ pub struct Providers {
     pub gcm: Option<Arc<Gcm>>,
 }
 
+/// A message as it would go out, its credential shortened.
+#[derive(Debug)]
+pub struct Request {
+    /// Method, URL and headers.
+    pub head: http::Request<()>,
+    /// The whole body.
+    pub payload: Bytes,
+    /// Apple's environment, in the word of parameters.
+    pub environment: Option<&'static str>,
+}
+
 /// The application has no credential for the service that the message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotRegistered;
@@ -101,6 +113,19 @@ impl Providers {
                 Ok(Attempt { outcome, avoid: None })
             }
         }
+    }
+
+    /// What a message would go out as. Nothing is sent, and no connection made; where that could
+    /// not be done either, it is what a send would come to.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub fn preview(&self, message: &Message) -> Result<Result<Request, Outcome>, NotRegistered> {
+        Ok(match message {
+            Message::Apns(message) => self.apns.as_ref().ok_or(NotRegistered)?.preview(message),
+            Message::Fcm(message) => self.fcm.as_ref().ok_or(NotRegistered)?.preview(message),
+            Message::Gcm(message) => self.gcm.as_ref().ok_or(NotRegistered)?.preview(message),
+        })
     }
 
     /// How long a call may take in all for a message of this kind.

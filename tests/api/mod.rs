@@ -14,5 +14,6 @@ mod openapi;
 mod ops;
 mod outcome;
 mod params;
+mod preview;
 mod status;
 mod unanswered;

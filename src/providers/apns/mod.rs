@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -421,6 +422,16 @@ impl Apns {
             }
             Err(error) => Attempt::failed(error, id),
         }
+    }
+
+    /// The request that a message would go out as.
+    pub(super) fn preview(&self, message: &Message) -> Result<super::Request, Outcome> {
+        let mut head = self.ready(message).map_err(|attempt| attempt.outcome)?.head;
+        if let Some(token) = head.headers_mut().get_mut(AUTHORIZATION) {
+            *token = HeaderValue::from_static("bearer ***");
+        }
+        let environment = Some(self.mode.as_str());
+        Ok(super::Request { head, payload: message.payload.clone(), environment })
     }
 
     /// Everything that the request of a message needs.

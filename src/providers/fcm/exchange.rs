@@ -145,13 +145,8 @@ impl LazyPool {
     }
 }
 
-async fn over_tls(
-    pool: &Pool,
-    post: Post,
-    runtime: &Handle,
-    on_late: impl FnOnce(Outcome) + Send + 'static,
-) -> Attempt {
-    let Post { uri, authorization, body, deadline, avoid } = post;
+/// The head of the request.
+pub(super) fn head(uri: Uri, authorization: HeaderValue, body_bytes: usize) -> Request<()> {
     let mut head = Request::new(());
     *head.method_mut() = Method::POST;
     *head.uri_mut() = uri;
@@ -159,8 +154,19 @@ async fn over_tls(
     headers.reserve(4);
     headers.insert(AUTHORIZATION, authorization);
     headers.insert(CONTENT_TYPE, APPLICATION_JSON);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body_bytes));
     headers.insert(USER_AGENT, PUSHLET);
+    head
+}
+
+async fn over_tls(
+    pool: &Pool,
+    post: Post,
+    runtime: &Handle,
+    on_late: impl FnOnce(Outcome) + Send + 'static,
+) -> Attempt {
+    let Post { uri, authorization, body, deadline, avoid } = post;
+    let head = head(uri, authorization, body.len());
     let flight = match pool.send(transport::Request { head, body, avoid, deadline }) {
         Ok(flight) => flight,
         Err(error) => return Attempt { outcome: without_answer(error, None), avoid: None },

@@ -207,6 +207,19 @@ impl Fcm {
     }
 }
 
+impl Fcm {
+    /// The request that a message would go out as.
+    pub(super) fn preview(&self, message: &Message) -> Result<super::Request, Outcome> {
+        let uri = match &self.access {
+            Access::Account { uri, .. } => uri.clone(),
+            Access::Unusable(reason) => return Err(refused(None, Some(reason.clone()))),
+        };
+        let payload = message.body();
+        let head = exchange::head(uri, HeaderValue::from_static("Bearer ***"), payload.len());
+        Ok(super::Request { head, payload, environment: None })
+    }
+}
+
 /// What the answer says of the access token that was shown.
 fn judged(outcome: Outcome, account: &Account, authorization: &HeaderValue) -> Outcome {
     match outcome {
