@@ -711,3 +711,16 @@ const WRONG_APPLICATIONS: &str = r#"
     application_id = "a", apns_p12 = "x", apns_mod = "x"
         `apns_mod` in ENTRY is not known; did you mean `apns_mode`
 "#;
+
+/// A report that is not signed could be anybody's.
+#[test]
+fn a_webhook_needs_a_secret_and_a_secret_a_webhook() {
+    assert_eq!(
+        mistakes("[feedback]\nwebhook_url = \"https://hooks.example.com\""),
+        ["`feedback.webhook_url` stands without `feedback.webhook_secret`; give both or none"]
+    );
+    assert_eq!(
+        mistakes("[feedback]\nwebhook_secret = \"a long one\""),
+        ["`feedback.webhook_secret` stands without `feedback.webhook_url`; give both or none"]
+    );
+}

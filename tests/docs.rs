@@ -24,6 +24,12 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("applications", "src/apps/preload.rs", "Preload"),
 ];
 
+/// What goes with nothing but another setting of the same section: that, and a value of it.
+const COMPANIONS: &[(&str, &str, &str)] = &[
+    ("feedback.webhook_url", "webhook_secret", "a long one"),
+    ("feedback.webhook_secret", "webhook_url", "https://localhost/dead"),
+];
+
 #[test]
 fn example_is_the_defaults() {
     assert_eq!(load(&example()), Config::default());
@@ -84,11 +90,18 @@ fn every_scalar_setting_is_an_environment_variable() {
         let other = another(&name, &value);
         let variable = format!("PUSHLET_{section}__{key}").to_uppercase();
         let text = other.trim_matches('"').to_owned();
+        let companion = COMPANIONS.iter().find(|(one, ..)| *one == name);
+        let beside = companion.map(|(_, key, value)| {
+            (format!("PUSHLET_{section}__{key}").to_uppercase(), (*value).to_owned())
+        });
+        let line = companion.map(|(_, key, value)| format!("{key} = \"{value}\"\n"));
 
-        let by_variable = Config::load(None, [(variable.clone(), text)].into_iter()).unwrap();
+        let variables = [(variable.clone(), text)].into_iter().chain(beside);
+        let by_variable = Config::load(None, variables).unwrap();
 
         assert_ne!(by_variable, Config::default(), "{variable} changes nothing");
-        assert_eq!(by_variable, load(&format!("[{section}]\n{key} = {other}\n")), "{variable}");
+        let file = format!("[{section}]\n{key} = {other}\n{}", line.unwrap_or_default());
+        assert_eq!(by_variable, load(&file), "{variable}");
     }
 }
 

@@ -40,8 +40,6 @@ use actix_web::http::{ConnectionType, header::HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{HttpResponse, web};
 use futures_util::FutureExt;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -50,6 +48,7 @@ use self::auth::Door;
 use self::current::{Current, Snapshot};
 use self::error::ApiError;
 use crate::apps::Application;
+use crate::apps::feedback::timestamp;
 use crate::apps::registration::Registrar;
 use crate::apps::registry::Registry;
 use crate::delivery::Dispatcher;
@@ -220,16 +219,4 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         HeaderValue::try_from(uuid::Uuid::new_v4().hyphenated().to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("none"))
     })
-}
-
-/// UTC in whole seconds, as the documentation shows it: `2012-11-27T22:24:07Z`. A time that the
-/// format cannot say is written as its first or last.
-fn timestamp(time: SystemTime) -> String {
-    const LAST: u64 = 253_402_300_799;
-    let secs = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST);
-    i64::try_from(secs)
-        .ok()
-        .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_default()
 }

@@ -5,8 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use url::Url;
+
+use super::webhook::Webhook;
+use crate::secret::Secret;
 
 /// The section `[feedback]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +21,33 @@ pub struct Settings {
     /// How many dead tokens are kept for each application; past it the oldest are dropped and
     /// counted. At most 10000000.
     pub max_tokens: usize,
+    /// Where dead tokens are reported as they come, beside the list: a POST with JSON, signed with
+    /// `webhook_secret`. `https`, or `http` on loopback.
+    pub webhook_url: Option<Url>,
+    /// The secret that reports to `webhook_url` are signed with.
+    pub webhook_secret: Option<Secret<String>>,
+    /// How long one report is tried again while its receiver cannot be reached or answers 429 or
+    /// 5xx. From 1 s to 24 h.
+    pub webhook_timeout: Duration,
+}
+
+impl Settings {
+    /// The receiver of reports of every application that has none of its own.
+    #[must_use]
+    pub fn webhook(&self) -> Option<Webhook> {
+        let (url, secret) = (self.webhook_url.clone()?, self.webhook_secret.clone()?);
+        Some(Webhook { url, secret })
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_tokens: 100_000 }
+        Self {
+            max_tokens: 100_000,
+            webhook_url: None,
+            webhook_secret: None,
+            webhook_timeout: Duration::from_secs(10 * 60),
+        }
     }
 }
 
@@ -35,6 +64,8 @@ pub struct Feedback {
     len: AtomicUsize,
     /// Guards the list and its index.
     list: Mutex<List>,
+    /// Guards where dead tokens of this application are reported; `None` is where those of all are.
+    webhook: RwLock<Option<Arc<Webhook>>>,
 }
 
 /// One dead token.
@@ -73,8 +104,18 @@ impl Feedback {
     /// An empty list.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let max_tokens = settings.max_tokens.into();
-        Self { max_tokens, len: AtomicUsize::new(0), list: Mutex::default() }
+        Self::with_room_for(settings.max_tokens)
+    }
+
+    /// An empty list for so many tokens.
+    #[must_use]
+    pub fn with_room_for(max_tokens: usize) -> Self {
+        Self {
+            max_tokens: max_tokens.into(),
+            len: AtomicUsize::new(0),
+            list: Mutex::default(),
+            webhook: RwLock::default(),
+        }
     }
 
     /// Bounds the list by other settings from now on; what is too much is dropped and counted.
@@ -129,6 +170,17 @@ impl Feedback {
     #[must_use]
     pub fn count(&self) -> usize {
         self.len.load(Ordering::Acquire)
+    }
+
+    /// Where dead tokens of this application are reported, if not where those of all are.
+    #[must_use]
+    pub fn webhook(&self) -> Option<Arc<Webhook>> {
+        self.webhook.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reports dead tokens elsewhere from now on.
+    pub fn report_to(&self, webhook: Option<Arc<Webhook>>) {
+        *self.webhook.write().unwrap_or_else(PoisonError::into_inner) = webhook;
     }
 
     /// How many entries were dropped because the list was full.
@@ -222,6 +274,19 @@ impl Drop for Taken {
     }
 }
 
+/// UTC in whole seconds, as the documentation shows it: `2012-11-27T22:24:07Z`. A time that the
+/// format cannot say is written as its first or last.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> String {
+    const LAST: u64 = 253_402_300_799;
+    let secs = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST);
+    i64::try_from(secs)
+        .ok()
+        .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
@@ -237,7 +302,7 @@ mod tests {
     }
 
     fn feedback(max_tokens: usize) -> Arc<Feedback> {
-        Arc::new(Feedback::new(&Settings { max_tokens }))
+        Arc::new(Feedback::new(&Settings { max_tokens, ..Settings::default() }))
     }
 
     #[test]
@@ -282,11 +347,11 @@ mod tests {
             list.add(dead(token, secs));
         }
 
-        list.change_limits(&Settings { max_tokens: 1 });
+        list.change_limits(&Settings { max_tokens: 1, ..Settings::default() });
 
         assert_eq!(list.read(), vec![dead("aa", 3)]);
         assert_eq!(list.dropped(), 2);
-        list.change_limits(&Settings { max_tokens: 2 });
+        list.change_limits(&Settings { max_tokens: 2, ..Settings::default() });
         list.add(dead("dd", 4));
         assert_eq!(list.read(), vec![dead("aa", 3), dead("dd", 4)]);
     }

@@ -6,6 +6,7 @@ pub mod preloaded;
 pub mod record;
 pub mod registration;
 pub mod registry;
+pub mod webhook;
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +40,12 @@ impl ApplicationId {
     #[must_use]
     pub fn bare_keys() -> Self {
         Self("(gcm_api_key)".into())
+    }
+
+    /// Whether this is [`Self::bare_keys`].
+    #[must_use]
+    pub fn is_bare_keys(&self) -> bool {
+        self.as_str().starts_with('(')
     }
 
     /// The name itself.

@@ -144,7 +144,7 @@ impl Registry {
         providers: Providers,
     ) -> Application {
         let max_tokens = self.max_tokens.load(Ordering::Relaxed);
-        let empty = || Arc::new(Feedback::new(&feedback::Settings { max_tokens }));
+        let empty = || Arc::new(Feedback::with_room_for(max_tokens));
         Application {
             id,
             providers,

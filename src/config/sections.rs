@@ -153,8 +153,26 @@ pub(super) fn compat(table: &mut Table) -> Compat {
 
 pub(super) fn feedback(table: &mut Table) -> feedback::Settings {
     let default = feedback::Settings::default();
+    let webhook_timeout = duration(Duration::from_secs(1)..=hours(24));
+    check_webhook(table);
     feedback::Settings {
         max_tokens: table.take("max_tokens", integer(0..=10_000_000)).unwrap_or(default.max_tokens),
+        webhook_url: table.take("webhook_url", values::https_or_loopback),
+        webhook_secret: table.take("webhook_secret", values::secret),
+        webhook_timeout: table
+            .take("webhook_timeout", webhook_timeout)
+            .unwrap_or(default.webhook_timeout),
+    }
+}
+
+/// A report that is not signed could be anybody's.
+fn check_webhook(table: &mut Table) {
+    for (key, other) in [("webhook_url", "webhook_secret"), ("webhook_secret", "webhook_url")] {
+        if table.has(key) && !table.has(other) {
+            table.append(vec![format!(
+                "`feedback.{key}` stands without `feedback.{other}`; give both or none"
+            )]);
+        }
     }
 }
 

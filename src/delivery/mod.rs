@@ -5,6 +5,7 @@ mod circuit;
 pub mod idempotency;
 mod record;
 mod retry;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub use self::circuit::Circuit;
 use self::circuit::Circuits;
 use self::record::UnderWay;
 use self::retry::Retries;
+use self::webhook::Webhooks;
 use crate::apps::Application;
 use crate::apps::feedback::DeadToken;
 use crate::outcome::{Cause, Delivery, Failure, Outcome, Receipt, Rejection, Retry};
@@ -39,13 +41,20 @@ pub struct Settings {
 pub struct Dispatcher {
     admission: Admission,
     circuits: Circuits,
+    webhooks: Webhooks,
 }
 
 impl Dispatcher {
     /// A dispatcher with nothing under way.
     #[must_use]
-    pub fn new(settings: &Settings) -> Self {
-        Self { admission: Admission::new(settings), circuits: Circuits::default() }
+    pub fn new(settings: &Settings, webhooks: Webhooks) -> Self {
+        Self { admission: Admission::new(settings), circuits: Circuits::default(), webhooks }
+    }
+
+    /// What reports dead tokens.
+    #[must_use]
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
     }
 
     /// Lets other limits apply from now on.
@@ -109,7 +118,7 @@ impl Dispatcher {
             app.repeats.earn();
         }
         log(app, &message, &outcome, start);
-        settle_token(app, &message, &outcome);
+        settle_token(&self.webhooks, app, &message, &outcome);
         outcome
     }
 
@@ -135,11 +144,11 @@ impl Dispatcher {
         let mut retries = Retries::new(at_least_once(message));
         let mut avoid = None;
         loop {
-            let late = (Arc::clone(app), Arc::clone(message));
+            let late = (self.webhooks.clone(), Arc::clone(app), Arc::clone(message));
             let on_late = move |outcome: Outcome| {
-                let (app, message) = late;
+                let (webhooks, app, message) = late;
                 log_late(&app, &message, &outcome);
-                settle_token(&app, &message, &outcome);
+                settle_token(&webhooks, &app, &message, &outcome);
             };
             let sent = app.providers.send(message, deadline, avoid, on_late).await;
             let Ok(attempt) = sent else { return busy() };
@@ -173,8 +182,9 @@ fn at_least_once(message: &Message) -> bool {
     }
 }
 
-/// Keeps the list of dead tokens true.
-fn settle_token(app: &Application, message: &Message, outcome: &Outcome) {
+/// Keeps the list of dead tokens true, and tells who asked to be told.
+fn settle_token(webhooks: &Webhooks, app: &Application, message: &Message, outcome: &Outcome) {
+    let provider = message.provider();
     let (token, given) = match message {
         Message::Apns(message) => (message.device_token.as_hex(), message.device_token.as_given()),
         Message::Fcm(message) => match message.token() {
@@ -186,11 +196,10 @@ fn settle_token(app: &Application, message: &Message, outcome: &Outcome) {
     match outcome {
         Outcome::Accepted(_) => app.feedback.remove(token),
         Outcome::Rejected(Rejection { gone_since: Some(since), .. }) => {
-            app.feedback.add(DeadToken {
-                token: token.to_owned(),
-                given: given.to_owned(),
-                since: *since,
-            });
+            let (token, given) = (token.to_owned(), given.to_owned());
+            let dead = DeadToken { token, given, since: *since };
+            webhooks.note(app, provider, &dead);
+            app.feedback.add(dead);
         }
         Outcome::Failed(_) | Outcome::Rejected(_) => {}
     }

@@ -9,7 +9,7 @@ pub mod gcm;
 pub mod json;
 pub mod legacy;
 mod timeout;
-mod web;
+pub(crate) mod web;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -146,7 +146,7 @@ fn date(headers: &HeaderMap) -> Option<SystemTime> {
 }
 
 /// Seconds or an HTTP date (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));

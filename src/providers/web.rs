@@ -17,7 +17,7 @@ use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
 /// A client that is made when it is first needed: each reads the system's certificate authorities,
 /// a megabyte that a relay for Apple alone has no use for.
 #[derive(Debug)]
-pub(super) struct LazyClient {
+pub(crate) struct LazyClient {
     authorities: Vec<Certificate>,
     connect_timeout: Option<Duration>,
     timeout: Option<Duration>,
@@ -27,7 +27,7 @@ pub(super) struct LazyClient {
 impl LazyClient {
     /// Further certificate authorities, and timeouts of making a connection, and of a whole
     /// exchange; `None` is none of its own.
-    pub(super) fn new(
+    pub(crate) fn new(
         authorities: Vec<Certificate>,
         connect_timeout: Option<Duration>,
         timeout: Option<Duration>,
@@ -39,7 +39,7 @@ impl LazyClient {
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    pub(super) fn get(&self) -> Result<&reqwest::Client, reqwest::Error> {
+    pub(crate) fn get(&self) -> Result<&reqwest::Client, reqwest::Error> {
         if let Some(client) = self.made.get() {
             return Ok(client);
         }
@@ -159,7 +159,7 @@ pub(super) fn too_late() -> Outcome {
 }
 
 /// The causes of an error, without the URL: it may hold what is nobody's business.
-pub(super) fn sentence(error: &reqwest::Error) -> String {
+pub(crate) fn sentence(error: &reqwest::Error) -> String {
     let mut sentence =
         if error.is_connect() { "connecting failed" } else { "the exchange broke" }.to_owned();
     let mut cause = error.source();

@@ -16,6 +16,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 pub use self::direct::{Answer, Direct};
 pub use self::reload::{Reloaded, Reloader};
@@ -40,6 +41,7 @@ pub struct Server {
     current: web::Data<Current>,
     reloader: Option<Reloader>,
     drain_delay: Duration,
+    shutdown_timeout: Duration,
 }
 
 /// Why a relay could not start: a sentence.
@@ -105,6 +107,7 @@ impl Server {
             current,
             reloader: Some(reloader),
             drain_delay: config.server.drain_delay,
+            shutdown_timeout: config.server.shutdown_timeout,
         })
     }
 
@@ -133,7 +136,7 @@ impl Server {
     /// # Errors
     /// When the system takes the listening socket away.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
-        let Self { mut listening, handle, current, drain_delay, .. } = self;
+        let Self { mut listening, handle, current, drain_delay, shutdown_timeout, .. } = self;
         tokio::select! {
             ended = &mut listening => return ended,
             () = shutdown => {}
@@ -147,7 +150,10 @@ impl Server {
             }
         }
         tracing::info!("stopping: no new connections, finishing what is in flight");
+        let end = Instant::now() + shutdown_timeout;
         let (ended, ()) = tokio::join!(listening, handle.stop(true));
+        let webhooks = current.api().dispatcher.webhooks().clone();
+        webhooks.finish(end.saturating_duration_since(Instant::now())).await;
         ended
     }
 }

@@ -63,6 +63,7 @@ impl Reloader {
         fcm.change_limits(&config.fcm);
         now.dispatcher.change_limits(&state::admission(config));
         now.idempotency.change_limits(&config.idempotency);
+        now.dispatcher.webhooks().change(&config.feedback);
         now.registry.change_limits(config.server.max_applications, &config.feedback);
         let changes = preloaded.apply(&config.applications, &now.registry, apns, fcm);
         let is_same_gcm = config.gcm.legacy_url == self.running.gcm.legacy_url

@@ -8,7 +8,7 @@ use super::bridge::Bridge;
 use crate::api::auth::Door;
 use crate::api::body::Limits;
 use crate::api::{Api, Started};
-use crate::apps::feedback::{self, Feedback};
+use crate::apps::feedback::Feedback;
 use crate::apps::preloaded::Preloaded;
 use crate::apps::record::Record;
 use crate::apps::registration::Registrar;
@@ -16,6 +16,7 @@ use crate::apps::registry::Registry;
 use crate::apps::{Application, ApplicationId};
 use crate::config::Config;
 use crate::delivery::idempotency::Idempotency;
+use crate::delivery::webhook::Webhooks;
 use crate::delivery::{self, Dispatcher};
 use crate::providers::gcm::Gcm;
 use crate::providers::{Providers, apns, fcm};
@@ -44,6 +45,7 @@ pub(super) fn first(
     }
     let mut preloaded = Preloaded::default();
     preloaded.apply(&config.applications, &registry, &apns, &fcm);
+    let webhooks = Webhooks::new(&config.feedback, runtime.clone());
     let mut bridge = Bridge::default();
     let registrar = Registrar::start(Arc::clone(&apns), Arc::clone(&fcm))
         .map_err(|error| format!("no thread for credentials: {error}"))?;
@@ -53,7 +55,7 @@ pub(super) fn first(
         compat: config.compat.clone(),
         registry: Arc::new(registry),
         registrar: Arc::new(registrar),
-        dispatcher: Arc::new(Dispatcher::new(&admission(config))),
+        dispatcher: Arc::new(Dispatcher::new(&admission(config), webhooks)),
         idempotency: Arc::new(Idempotency::new(&config.idempotency, runtime.clone())),
         bare_keys: bare_keys(config, runtime, &bridge.record),
         bridge: bridge.apply(&config.gcm.bridge, &fcm),
@@ -101,7 +103,7 @@ pub(super) fn nameless(providers: Providers, record: Arc<Record>) -> Application
     Application {
         id: ApplicationId::bare_keys(),
         providers,
-        feedback: Arc::new(Feedback::new(&feedback::Settings { max_tokens: 0 })),
+        feedback: Arc::new(Feedback::with_room_for(0)),
         in_flight: Arc::default(),
         repeats: Arc::default(),
         record,

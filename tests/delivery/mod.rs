@@ -2,3 +2,4 @@
 
 mod circuit;
 mod load;
+mod webhook;

@@ -8,6 +8,7 @@ pub mod handmade;
 pub mod keys;
 pub mod openapi;
 pub mod process;
+pub mod receiver;
 pub mod relay;
 pub mod scripted_peer;
 pub mod tools;
