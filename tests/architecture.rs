@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("delivery", &["apps", "metrics", "outcome", "providers"]),
     ("apps", &["metrics", "outcome", "providers", "secret"]),
     ("providers", &["metrics", "outcome", "secret", "transport"]),
-    ("transport", &["secret"]),
+    ("transport", &["metrics", "secret"]),
     ("metrics", &[]),
     ("outcome", &[]),
     ("secret", &[]),

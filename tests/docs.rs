@@ -20,6 +20,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("compat", "src/api/mod.rs", "Compat"),
     ("feedback", "src/apps/feedback.rs", "Settings"),
     ("idempotency", "src/delivery/idempotency.rs", "Settings"),
+    ("ops", "src/api/ops.rs", "Settings"),
     ("log", "src/telemetry.rs", "Settings"),
     ("applications", "src/apps/preload.rs", "Preload"),
 ];

@@ -71,6 +71,14 @@ pub struct Caller<'a> {
     name: &'a [u8],
 }
 
+impl Caller<'static> {
+    /// Somebody who was not asked, and may use everything.
+    #[must_use]
+    pub fn anybody() -> Self {
+        Self { scope: &Scope::All, name: &[] }
+    }
+}
+
 impl Caller<'_> {
     /// What tells this credential from another; empty where nobody has to log in.
     #[must_use]
@@ -84,6 +92,15 @@ impl Caller<'_> {
         match self.scope {
             Scope::All => true,
             Scope::Only(globs) => globs.iter().any(|glob| glob.matches(application)),
+        }
+    }
+
+    /// Whether every application is the caller's, and the relay itself.
+    #[must_use]
+    pub fn owns_all(&self) -> bool {
+        match self.scope {
+            Scope::All => true,
+            Scope::Only(_) => false,
         }
     }
 
@@ -125,12 +142,12 @@ impl Caller<'_> {
     /// # Errors
     /// `forbidden`.
     pub fn must_be_free(&self) -> Result<(), ApiError> {
-        match self.scope {
-            Scope::All => Ok(()),
-            Scope::Only(_) => Err(ApiError::forbidden(
-                "this credential may register certain applications only; give application_id",
-            )),
+        if self.owns_all() {
+            return Ok(());
         }
+        Err(ApiError::forbidden(
+            "this credential may register certain applications only; give application_id",
+        ))
     }
 }
 
@@ -160,7 +177,7 @@ impl Door {
             if self.local_only {
                 refuse_strangers(request.headers())?;
             }
-            Caller { scope: &Scope::All, name: &[] }
+            Caller::anybody()
         } else {
             let entry = self.identify(request).ok_or_else(ApiError::unauthorized)?;
             Caller { scope: &entry.scope, name: entry.username.expose() }

@@ -17,8 +17,9 @@ mod idempotency;
 mod live_activity;
 mod lookup;
 pub mod message;
+mod metrics;
 pub mod openapi;
-mod ops;
+pub mod ops;
 mod outcome;
 pub mod params;
 pub mod preview;
@@ -53,6 +54,7 @@ use crate::apps::registration::Registrar;
 use crate::apps::registry::Registry;
 use crate::delivery::Dispatcher;
 use crate::delivery::idempotency::Idempotency;
+use crate::metrics::{Calls, Metrics};
 use crate::providers::fcm::message::FcmTarget;
 use crate::providers::gcm::KeyHash;
 
@@ -94,6 +96,10 @@ pub struct Api {
     pub bare_keys: Arc<Application>,
     /// The old keys that stand for service accounts.
     pub bridge: HashMap<KeyHash, Bridged>,
+    /// The numbers of the relay.
+    pub metrics: Arc<Metrics>,
+    /// Whether anybody may read them.
+    pub open_metrics: bool,
     /// When the relay started.
     pub started: Started,
     /// Set when the process is on its way out: connections are closed after their answer.
@@ -143,7 +149,8 @@ pub fn ops_routes(config: &mut web::ServiceConfig) {
     config
         .service(look("/healthz", web::get().to(ops::health), web::head().to(ops::health)))
         .service(look("/readyz", web::get().to(ops::ready), web::head().to(ops::ready)))
-        .service(look("/status", web::get().to(ops::status), web::head().to(ops::status)));
+        .service(look("/status", web::get().to(ops::status), web::head().to(ops::status)))
+        .service(look("/metrics", web::get().to(ops::metrics), web::head().to(ops::metrics)));
 }
 
 /// The three calls, and their description. What else is asked for is answered in the same JSON.
@@ -198,13 +205,20 @@ pub async fn identify<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, actix_web::Error> {
     let id = request_id(request.headers());
-    let draining = request
-        .app_data::<web::Data<Current>>()
-        .is_some_and(|current| current.api().draining.load(Ordering::Relaxed));
+    let api = request.app_data::<web::Data<Current>>().map(|current| current.api());
+    let (start, path) = (Instant::now(), Calls::route(request.path()));
     let span = tracing::error_span!("call", request.id = id.to_str().unwrap_or_default());
-    let mut response = next.call(request).instrument(span).await?;
+    let called = next.call(request).instrument(span).await;
+    if let Some(api) = &api {
+        let status = match &called {
+            Ok(response) => response.status(),
+            Err(error) => error.as_response_error().status_code(),
+        };
+        api.metrics.calls.answered(path, status.as_u16(), start.elapsed());
+    }
+    let mut response = called?;
     response.headers_mut().insert(X_REQUEST_ID, id);
-    if draining {
+    if api.is_some_and(|api| api.draining.load(Ordering::Relaxed)) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)

@@ -1,13 +1,25 @@
-//! `GET /healthz`, `/readyz` and `/status`: for whoever keeps the relay running.
+//! `GET /healthz`, `/readyz`, `/status` and `/metrics`: for whoever keeps the relay running.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::auth::Caller;
 use super::error::ApiError;
+use super::metrics::Numbers;
 use super::status::Report;
 use super::{Api, Snapshot, answer};
+use crate::apps::Application;
+use crate::metrics::CONTENT_TYPE;
+
+/// The section `[ops]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Answer `/metrics` to anybody, with the numbers of all applications.
+    pub open_metrics: bool,
+}
 
 /// The process lives: it answers.
 pub(super) async fn health() -> HttpResponse {
@@ -34,6 +46,36 @@ async fn tell(request: &HttpRequest, api: &Snapshot) -> Result<HttpResponse, Api
     let text = web::block(move || report.json()).await;
     let text = text.ok().flatten().ok_or_else(ApiError::internal_error)?;
     Ok(json(StatusCode::OK).body(text))
+}
+
+/// Every number, in Prometheus' text format; of a limited credential, those of its applications.
+pub(super) async fn metrics(request: HttpRequest, api: Snapshot) -> Result<HttpResponse, ApiError> {
+    answer(&api, count(&request, &api)).await
+}
+
+async fn count(request: &HttpRequest, api: &Snapshot) -> Result<HttpResponse, ApiError> {
+    let caller = if api.open_metrics { Caller::anybody() } else { api.door.admit(request)? };
+    let numbers = Numbers::of_caller(api.clone(), &caller);
+    let text = web::block(move || numbers.text()).await;
+    let text = text.ok().flatten().ok_or_else(ApiError::internal_error)?;
+    let mut response = HttpResponse::Ok();
+    response.content_type(CONTENT_TYPE).insert_header((header::CACHE_CONTROL, "no-store"));
+    Ok(response.body(text))
+}
+
+/// The applications of a caller, sorted by id.
+pub(super) fn applications(api: &Api, caller: &Caller<'_>) -> Vec<Arc<Application>> {
+    let mut applications = api.registry.all();
+    applications.retain(|app| caller.owns(app.id.as_str()));
+    applications.sort_unstable_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+    applications
+}
+
+/// How many sends of those with a `gcm_api_key` are in flight.
+pub(super) fn in_flight_by_keys(api: &Api) -> usize {
+    let bridged = api.bridge.values().map(|bridged| &bridged.application);
+    let all = bridged.chain([&api.bare_keys]);
+    all.map(|application| application.in_flight.load(Ordering::Relaxed)).sum()
 }
 
 const DRAINING: &str = "draining";

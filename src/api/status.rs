@@ -25,9 +25,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(api: Snapshot, caller: &Caller<'_>) -> Self {
-        let mut applications = api.registry.all();
-        applications.retain(|app| caller.owns(app.id.as_str()));
-        applications.sort_unstable_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+        let applications = ops::applications(&api, caller);
         Self { api, applications, shows_keys: caller.owns_keys() }
     }
 
@@ -46,6 +44,7 @@ impl Report {
             in_flight: applications.iter().map(|app| app.in_flight).sum::<usize>() + by_keys,
             applications,
             gcm_api_key: keys,
+            clock_skew_seconds: self.api.registrar.context().clock_skew_secs(),
         };
         serde_json::to_string(&status).ok()
     }
@@ -85,7 +84,7 @@ impl Report {
             topics: apple.map(|apple| apple.topics),
             fcm_project: fcm.and_then(|fcm| fcm.project()),
             connections: apns.map(|apns| apns.connections()),
-            in_flight: in_flight(app),
+            in_flight: app.in_flight.load(Ordering::Relaxed),
             dead_tokens: app.feedback.count(),
             circuit: apns.map(|_| self.api.dispatcher.circuit(app).as_str()),
             history: History::of(&app.record),
@@ -95,17 +94,11 @@ impl Report {
 
     /// Those who send with a `gcm_api_key`, if anybody did.
     fn keys(&self) -> Option<OfKeys> {
-        let app = &self.api.bare_keys;
-        let history = History::of(&app.record);
-        let bridged = self.api.bridge.values().map(|bridged| in_flight(&bridged.application));
-        let in_flight = bridged.sum::<usize>() + in_flight(app);
+        let history = History::of(&self.api.bare_keys.record);
+        let in_flight = ops::in_flight_by_keys(&self.api);
         let is_used = in_flight > 0 || history.accepted + history.rejected + history.failed > 0;
         is_used.then_some(OfKeys { in_flight, history })
     }
-}
-
-fn in_flight(app: &Application) -> usize {
-    app.in_flight.load(Ordering::Relaxed)
 }
 
 #[derive(Serialize)]
@@ -118,6 +111,8 @@ struct Status<'a> {
     applications: Vec<OfApplication<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gcm_api_key: Option<OfKeys>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_skew_seconds: Option<i64>,
 }
 
 #[derive(Serialize)]

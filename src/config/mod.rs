@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::api::{Compat, auth};
+use crate::api::{Compat, auth, ops};
 use crate::apps::feedback;
 use crate::apps::preload::Preload;
 use crate::config::sources::Sources;
@@ -42,6 +42,8 @@ pub struct Config {
     pub feedback: feedback::Settings,
     /// The section `[idempotency]`.
     pub idempotency: idempotency::Settings,
+    /// The section `[ops]`.
+    pub ops: ops::Settings,
     /// The section `[log]`.
     pub log: telemetry::Settings,
     /// Applications that are registered at the start, so that a restart loses none. The words are
@@ -141,11 +143,23 @@ impl Config {
         let compat = sources.section("compat", sections::compat);
         let feedback = sources.section("feedback", sections::feedback);
         let idempotency = sources.section("idempotency", sections::idempotency);
+        let ops = sources.section("ops", sections::ops);
         let log = sources.section("log", sections::log);
         let (applications, mut found) = sources.finish(applications::applications);
         mistakes.append(&mut found);
-        let config =
-            Self { server, auth, apns, fcm, gcm, compat, feedback, idempotency, log, applications };
+        let config = Self {
+            server,
+            auth,
+            apns,
+            fcm,
+            gcm,
+            compat,
+            feedback,
+            idempotency,
+            ops,
+            log,
+            applications,
+        };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 }

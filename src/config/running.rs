@@ -28,6 +28,7 @@ impl Config {
             compat: _,
             feedback: _,
             idempotency,
+            ops: _,
             log,
             applications: _,
         } = &mut self;

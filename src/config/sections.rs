@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::api::{Compat, auth};
+use crate::api::{Compat, auth, ops};
 use crate::apps::feedback;
 use crate::config::Server;
 use crate::config::reader::{Found, JsonOrPath, Table};
@@ -188,6 +188,10 @@ pub(super) fn idempotency(table: &mut Table) -> idempotency::Settings {
             .take("max_bytes", integer(64 * 1024..=1 << 40))
             .unwrap_or(default.max_bytes),
     }
+}
+
+pub(super) fn ops(table: &mut Table) -> ops::Settings {
+    ops::Settings { open_metrics: table.take("open_metrics", boolean).unwrap_or_default() }
 }
 
 pub(super) fn log(table: &mut Table) -> telemetry::Settings {

@@ -21,6 +21,7 @@ use self::retry::Retries;
 use self::webhook::Webhooks;
 use crate::apps::Application;
 use crate::apps::feedback::DeadToken;
+use crate::metrics::Metrics;
 use crate::outcome::{Cause, Delivery, Failure, Outcome, Receipt, Rejection, Retry};
 use crate::providers::Message;
 
@@ -42,13 +43,25 @@ pub struct Dispatcher {
     admission: Admission,
     circuits: Circuits,
     webhooks: Webhooks,
+    metrics: Arc<Metrics>,
 }
 
 impl Dispatcher {
     /// A dispatcher with nothing under way.
     #[must_use]
     pub fn new(settings: &Settings, webhooks: Webhooks) -> Self {
-        Self { admission: Admission::new(settings), circuits: Circuits::default(), webhooks }
+        Self {
+            admission: Admission::new(settings),
+            circuits: Circuits::default(),
+            webhooks,
+            metrics: Arc::default(),
+        }
+    }
+
+    /// The same, counted in these numbers.
+    #[must_use]
+    pub fn metered(self, metrics: &Arc<Metrics>) -> Self {
+        Self { metrics: Arc::clone(metrics), ..self }
     }
 
     /// What reports dead tokens.
@@ -70,6 +83,7 @@ impl Dispatcher {
     /// is noted even then.
     pub async fn deliver(&self, app: &Arc<Application>, message: Arc<Message>) -> Outcome {
         if let Some(outcome) = self.circuits.answer(app, &message) {
+            app.record.tally.answer_by_circuit();
             record::note(&app.record, message.provider(), &outcome);
             return outcome;
         }
@@ -113,6 +127,7 @@ impl Dispatcher {
         let under_way = UnderWay::new(app, &message);
         let outcome = self.attempts(app, &message, start).await;
         under_way.end(&outcome);
+        self.metrics.peer(message.provider()).sends.observe(start.elapsed());
         self.circuits.learn(app, &message, &outcome);
         if matches!(outcome, Outcome::Accepted(_)) {
             app.repeats.earn();
@@ -144,9 +159,11 @@ impl Dispatcher {
         let mut retries = Retries::new(at_least_once(message));
         let mut avoid = None;
         loop {
-            let late = (self.webhooks.clone(), Arc::clone(app), Arc::clone(message));
+            let late = (Arc::clone(app), Arc::clone(message));
+            let (webhooks, metrics) = (self.webhooks.clone(), Arc::clone(&self.metrics));
             let on_late = move |outcome: Outcome| {
-                let (webhooks, app, message) = late;
+                let (app, message) = late;
+                metrics.late(message.provider(), record::label(&outcome).0);
                 log_late(&app, &message, &outcome);
                 settle_token(&webhooks, &app, &message, &outcome);
             };
@@ -158,6 +175,7 @@ impl Dispatcher {
             if again >= deadline {
                 return attempt.outcome;
             }
+            app.record.tally.repeat(message.provider(), record::cause(failure));
             sleep_until(again).await;
             avoid = attempt.avoid;
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::apps::Application;
 use crate::apps::record::Record;
-use crate::metrics::{Fate, Provider};
-use crate::outcome::{Cause, Delivery, Fault, Outcome, Receipt, Rejection};
+use crate::metrics::{self, Fate, Provider};
+use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
 use crate::providers::{Message, legacy};
 
 /// A message under way. Dropped before its end is noted, its caller has hung up.
@@ -57,7 +57,7 @@ pub(super) fn note(record: &Record, provider: Provider, outcome: &Outcome) {
 }
 
 /// The labels of an outcome: its class and its reason.
-fn label(outcome: &Outcome) -> (Fate, &str) {
+pub(super) fn label(outcome: &Outcome) -> (Fate, &str) {
     match outcome {
         Outcome::Accepted(_) => (Fate::Accepted, ""),
         Outcome::Failed(failure) => {
@@ -82,6 +82,17 @@ fn label(outcome: &Outcome) -> (Fate, &str) {
             (Fate::Rejected, "credentials")
         }
         Outcome::Rejected(rejection) => (Fate::Rejected, said(&rejection.reason)),
+    }
+}
+
+/// Why a message goes out once more after this failure.
+pub(super) fn cause(failure: &Failure) -> metrics::Cause {
+    match failure.retry {
+        Retry::Freely => metrics::Cause::NotProcessed,
+        Retry::IfAtLeastOnce => metrics::Cause::Unanswered,
+        Retry::Renewed => metrics::Cause::TokenRenewed,
+        Retry::Seldom => metrics::Cause::Unreachable,
+        Retry::Never | Retry::Once => metrics::Cause::Answered,
     }
 }
 

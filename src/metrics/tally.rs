@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Fate, Provider, known_reason};
+use super::{Cause, Fate, Provider, known_reason};
 
 /// Counts the messages of one application. A message that is accepted costs two atomic writes.
 #[derive(Debug, Default)]
@@ -15,6 +15,20 @@ pub struct Tally {
     last_success: AtomicU64,
     /// Guards the counts of everything else, by provider, fate and reason: a closed set.
     others: Mutex<BTreeMap<(Provider, Fate, &'static str), u64>>,
+    /// Guards the counts of repeats.
+    repeats: Mutex<BTreeMap<(Provider, Cause), u64>>,
+    by_circuit: AtomicU64,
+}
+
+/// How many messages went out once more for one cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeats {
+    /// Where they went.
+    pub provider: Provider,
+    /// Why.
+    pub cause: Cause,
+    /// How many.
+    pub count: u64,
 }
 
 /// How many messages came to one end.
@@ -45,6 +59,36 @@ impl Tally {
         let mut others = self.others();
         let count = others.entry((provider, outcome, known_reason(reason))).or_default();
         *count = count.saturating_add(1);
+    }
+
+    /// A message goes out once more.
+    pub fn repeat(&self, provider: Provider, cause: Cause) {
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = repeats.entry((provider, cause)).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// A call was answered by an open circuit, without asking the provider.
+    pub fn answer_by_circuit(&self) {
+        self.by_circuit.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls were answered so.
+    #[must_use]
+    pub fn by_circuit(&self) -> u64 {
+        self.by_circuit.load(Ordering::Relaxed)
+    }
+
+    /// The repeats so far.
+    #[must_use]
+    pub fn repeats(&self) -> Vec<Repeats> {
+        let repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = |((provider, cause), count): (&(Provider, Cause), &u64)| Repeats {
+            provider: *provider,
+            cause: *cause,
+            count: *count,
+        };
+        repeats.iter().map(row).collect()
     }
 
     /// Every count so far; acceptances of a provider that had none are left out.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use super::json::Object;
 use super::legacy::{Draft, Priority, Report, Row, Target};
 use super::retry_after;
 use super::web::{self, LazyClient};
+use crate::metrics::{Metrics, Peer, Provider};
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
 use crate::secret::Secret;
 
@@ -207,6 +209,7 @@ pub struct Gcm {
     client: LazyClient,
     legacy_url: Option<Url>,
     timeout: Duration,
+    metrics: Arc<Peer>,
     runtime: Handle,
 }
 
@@ -246,7 +249,14 @@ impl Gcm {
     #[must_use]
     pub fn new(settings: &Settings, runtime: Handle) -> Self {
         let (legacy_url, timeout) = (settings.legacy_url.clone(), settings.timeout);
-        Self { client: LazyClient::new(Vec::new(), None, None), legacy_url, timeout, runtime }
+        let client = LazyClient::new(Vec::new(), None, None);
+        Self { client, legacy_url, timeout, metrics: Arc::default(), runtime }
+    }
+
+    /// The same, counted in these numbers.
+    #[must_use]
+    pub fn metered(self, metrics: &Metrics) -> Self {
+        Self { metrics: Arc::clone(metrics.peer(Provider::Gcm)), ..self }
     }
 
     /// How long a call may take in all.
@@ -304,10 +314,14 @@ impl Gcm {
             .header(CONTENT_TYPE, "application/json")
             .timeout(deadline.saturating_duration_since(Instant::now()))
             .body(message.body.clone());
-        let shape = message.shape;
+        let (shape, metrics) = (message.shape, Arc::clone(&self.metrics));
         let exchange = self.runtime.spawn(async move {
+            let written = Instant::now();
             match request.send().await {
-                Ok(response) => answered(response, shape, deadline).await,
+                Ok(response) => {
+                    metrics.answers.observe(written.elapsed());
+                    answered(response, shape, deadline).await
+                }
                 Err(error) => web::unanswered(&error, deadline),
             }
         });

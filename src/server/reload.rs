@@ -72,10 +72,11 @@ impl Reloader {
             door: Door::new(&config.auth, self.loopback),
             body: state::limits(config),
             compat: config.compat.clone(),
+            open_metrics: config.ops.open_metrics,
             bare_keys: if is_same_gcm {
                 Arc::clone(&now.bare_keys)
             } else {
-                state::bare_keys(config, runtime, &bridge.record)
+                state::bare_keys(config, runtime, &now.metrics, &bridge.record)
             },
             bridge: bridge.apply(&config.gcm.bridge, fcm),
             ..Api::clone(&now)

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::delivery::idempotency::Idempotency;
 use crate::delivery::webhook::Webhooks;
 use crate::delivery::{self, Dispatcher};
+use crate::metrics::Metrics;
 use crate::providers::gcm::Gcm;
 use crate::providers::{Providers, apns, fcm};
 
@@ -36,8 +37,10 @@ pub(super) fn first(
     loopback: bool,
     runtime: &Handle,
 ) -> Result<(Api, Parts), String> {
-    let apns = Arc::new(apns::Context::new(config.apns.clone(), runtime.clone())?);
-    let fcm = fcm::Context::new(config.fcm.clone(), runtime.clone())?;
+    let metrics = Arc::<Metrics>::default();
+    let apns = apns::Context::new(config.apns.clone(), runtime.clone())?.metered(&metrics);
+    let apns = Arc::new(apns);
+    let fcm = fcm::Context::new(config.fcm.clone(), runtime.clone())?.metered(&metrics);
     let fcm = Arc::new(fcm);
     let registry = Registry::new(config.server.max_applications, &config.feedback);
     if let Some(mistake) = too_many(config) {
@@ -55,10 +58,12 @@ pub(super) fn first(
         compat: config.compat.clone(),
         registry: Arc::new(registry),
         registrar: Arc::new(registrar),
-        dispatcher: Arc::new(Dispatcher::new(&admission(config), webhooks)),
+        dispatcher: Arc::new(Dispatcher::new(&admission(config), webhooks).metered(&metrics)),
         idempotency: Arc::new(Idempotency::new(&config.idempotency, runtime.clone())),
-        bare_keys: bare_keys(config, runtime, &bridge.record),
+        bare_keys: bare_keys(config, runtime, &metrics, &bridge.record),
         bridge: bridge.apply(&config.gcm.bridge, &fcm),
+        metrics,
+        open_metrics: config.ops.open_metrics,
         started: Started::now(),
         draining: Arc::default(),
     };
@@ -91,9 +96,10 @@ pub(super) fn admission(config: &Config) -> delivery::Settings {
 pub(super) fn bare_keys(
     config: &Config,
     runtime: &Handle,
+    metrics: &Metrics,
     record: &Arc<Record>,
 ) -> Arc<Application> {
-    let gcm = Gcm::new(&config.gcm, runtime.clone());
+    let gcm = Gcm::new(&config.gcm, runtime.clone()).metered(metrics);
     let providers = Providers { gcm: Some(Arc::new(gcm)), ..Providers::default() };
     Arc::new(nameless(providers, Arc::clone(record)))
 }

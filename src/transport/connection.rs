@@ -30,6 +30,7 @@ use tokio_openssl::SslStream;
 use super::error::{Error, Refusal, certificate_alert, describe, goaway_reason};
 use super::pool::{ConnectionFacts, ConnectionId};
 use super::tls::{Endpoint, Identity, Trust};
+use crate::metrics::Closed;
 
 /// What one TCP attempt may take while other addresses are left to try.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -309,6 +310,8 @@ pub(super) struct Conn {
     pub(super) answered: bool,
     /// Since when it takes no new requests.
     pub(super) draining: Option<Instant>,
+    /// Why it is on its way out.
+    pub(super) leaving: Option<Closed>,
     /// Why the peer left, where it gave a reason.
     pub(super) refusal: Option<Refusal>,
 }
@@ -332,6 +335,7 @@ impl Conn {
             jitter: Duration::from_secs(random_below(60 * 60) as u64),
             answered: false,
             draining: None,
+            leaving: None,
             refusal: None,
         };
         (conn, fresh.driver)
@@ -344,8 +348,9 @@ impl Conn {
         }
     }
 
-    pub(super) fn drain(&mut self) {
+    pub(super) fn drain(&mut self, cause: Closed) {
         self.draining.get_or_insert_with(Instant::now);
+        self.leaving.get_or_insert(cause);
     }
 
     /// When a connection that may live for `age` is renewed.

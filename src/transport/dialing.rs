@@ -9,9 +9,10 @@ use futures_util::stream::StreamExt;
 use tokio::time::Instant;
 
 use super::connection::{Conn, dial, random_below};
-use super::error::goaway_reason;
+use super::error::{Error, goaway_reason};
 use super::owner::{Dial, Driven, Owner, is_most_likely_dead, is_usable};
 use super::pool::ConnectionId;
+use crate::metrics::Closed;
 
 /// How long requests must have waited before a further connection is opened for them.
 const GROW_AFTER: Duration = Duration::from_millis(100);
@@ -34,10 +35,13 @@ impl Owner {
                 let (abort, registration) = AbortHandle::new_pair();
                 let (conn, driver) = Conn::new(id, fresh, abort);
                 self.conns.push(conn);
+                self.metrics.connections.open();
                 let driver = Box::pin(Abortable::new(driver, registration));
                 self.drivers.push(Driven { id, driver });
             }
             Err(error) => {
+                let is_refused = matches!(error, Error::Connect { refusal: Some(_), .. });
+                self.metrics.connections.fail(is_refused);
                 self.note_failure(now);
                 let alone = !self.conns.iter().any(|conn| is_usable(conn, now));
                 if alone {
@@ -100,7 +104,7 @@ impl Owner {
             if conn.draining.is_some() {
                 continue;
             }
-            conn.drain();
+            conn.drain(if error.is_go_away() { Closed::Goaway } else { Closed::Broken });
             unanswered += usize::from(!conn.answered);
             if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
                 self.stream_cap = (self.stream_cap / 2).max(1);
@@ -117,7 +121,8 @@ impl Owner {
             // Its streams are told by `h2`; they need the last word of the peer.
             self.notice_departures(now, cx);
             self.poll_streams(now, cx);
-            self.conns.swap_remove(place);
+            let conn = self.conns.swap_remove(place);
+            self.metrics.connections.close(conn.leaving.unwrap_or(Closed::Broken));
         }
     }
 

@@ -21,8 +21,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::connection::{Conn, Driver, Fresh};
 use super::error::{Error, Refusal};
 use super::pool::{Command, ConnectionId, Job};
-use super::stream::{Landed, Stream};
+use super::stream::{Landed, Stream, Written};
 use super::{Endpoint, Identity, Settings, Trust};
+use crate::metrics::{Closed, Peer};
 
 /// Most streams on one connection, whatever the peer allows.
 const STREAM_CAP: usize = 1_000;
@@ -76,6 +77,7 @@ pub(super) struct Owner {
     pub(super) conns: Vec<Conn>,
     /// How many those are, for whoever holds the pool.
     open: Arc<AtomicUsize>,
+    pub(super) metrics: Arc<Peer>,
     pub(super) drivers: FuturesUnordered<Driven>,
     pub(super) streams: FuturesUnordered<Stream>,
     pub(super) next_stream_sweep: Instant,
@@ -100,6 +102,7 @@ impl Owner {
         trust: Trust,
         identity: Option<Arc<Identity>>,
         mut live_settings: watch::Receiver<Settings>,
+        metrics: Arc<Peer>,
         open: Arc<AtomicUsize>,
     ) {
         let now = Instant::now();
@@ -116,6 +119,7 @@ impl Owner {
             full_since: None,
             conns: Vec::new(),
             open,
+            metrics,
             drivers: FuturesUnordered::new(),
             streams: FuturesUnordered::new(),
             next_stream_sweep: now,
@@ -159,6 +163,9 @@ impl Future for Owner {
         }
         this.open.store(this.conns.len(), Ordering::Relaxed);
         if this.is_finished(now) {
+            for conn in &this.conns {
+                this.metrics.connections.close(conn.leaving.unwrap_or(Closed::Replaced));
+            }
             return Poll::Ready(());
         }
         this.arm(now, cx);
@@ -186,7 +193,7 @@ impl Owner {
                 Poll::Ready(Some(Command::Send(job))) => self.waiting.push_back(job),
                 Poll::Ready(Some(Command::Retire(id))) => {
                     if let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == id) {
-                        conn.drain();
+                        conn.drain(Closed::Refused);
                     }
                 }
                 Poll::Ready(None) => self.closing = Some(now + DRAIN_LIMIT),
@@ -209,7 +216,9 @@ impl Owner {
             else {
                 break;
             };
+            let queued = job.queued;
             if let Some(stream) = write(conn, job, self.settings.max_answer_bytes, now) {
+                self.metrics.queue_wait.observe(now.saturating_duration_since(queued));
                 self.streams.push(stream);
                 sent = true;
             }
@@ -259,6 +268,7 @@ impl Owner {
             refusal = conn.seen.alert().map(Refusal::Alert).or_else(|| conn.refusal.clone());
             if landed.result.is_ok() {
                 conn.answered = true;
+                self.metrics.answers.observe(now.saturating_duration_since(landed.written));
                 self.failures = 0;
                 self.stream_cap = STREAM_CAP.min(self.stream_cap.saturating_add(1));
             }
@@ -296,7 +306,7 @@ fn has_room(conn: &Conn, size: usize, cap: usize) -> bool {
 
 /// Writes one request; `None` when it was given up, or the connection failed and it was told so.
 fn write(conn: &mut Conn, job: Box<Job>, max_answer_bytes: usize, now: Instant) -> Option<Stream> {
-    let Job { request, claim, done } = *job;
+    let Job { request, claim, done, .. } = *job;
     if !claim.write() {
         return None;
     }
@@ -311,12 +321,13 @@ fn write(conn: &mut Conn, job: Box<Job>, max_answer_bytes: usize, now: Instant) 
             conn.sent += 1;
             conn.used = now;
             conn.quiet_since.get_or_insert(now);
-            let (id, deadline) = (conn.id, request.deadline);
-            Some(Stream::new(id, bytes, response, body, max_answer_bytes, deadline, done))
+            let deadline = request.deadline;
+            let written = Written { connection: conn.id, bytes, at: now, deadline };
+            Some(Stream::new(written, response, body, max_answer_bytes, done))
         }
         Err(error) => {
             // Nothing of it left: `h2` refused to take it.
-            conn.drain();
+            conn.drain(Closed::Broken);
             let detail = super::error::describe(&error);
             let lost = Error::NotProcessed { connection: conn.id, detail, refusal: None };
             let _ = done.send(Err(lost));

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::owner::Owner;
 use super::{Endpoint, Error, Identity, Settings, Trust};
+use crate::metrics::Peer;
 
 /// Names one connection of a pool, for as long as the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +59,8 @@ pub(super) struct Job {
     pub(super) request: Request,
     pub(super) claim: Arc<Claim>,
     pub(super) done: oneshot::Sender<Result<Answer, Error>>,
+    /// When it was handed over.
+    pub(super) queued: Instant,
 }
 
 /// What the peer answered.
@@ -103,7 +106,7 @@ impl Claim {
 }
 
 impl Pool {
-    /// A pool without connections; its task runs on `runtime`. It heeds `settings` as they change,
+    /// A pool without connections; its task runs on `runtime` and counts in `metrics`. It heeds `settings` as they change,
     /// each time that it is awake; how many requests may wait grows no more.
     #[must_use]
     pub fn new(
@@ -111,12 +114,14 @@ impl Pool {
         trust: Trust,
         identity: Option<Identity>,
         settings: watch::Receiver<Settings>,
+        metrics: Arc<Peer>,
         runtime: &Handle,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(settings.borrow().max_waiting.max(1));
         let open = Arc::<AtomicUsize>::default();
         let identity = identity.map(Arc::new);
-        let owner = Owner::run(receiver, endpoint, trust, identity, settings, Arc::clone(&open));
+        let owner =
+            Owner::run(receiver, endpoint, trust, identity, settings, metrics, Arc::clone(&open));
         runtime.spawn(owner);
         Self { commands, open }
     }
@@ -135,7 +140,7 @@ impl Pool {
         let (done, answer) = oneshot::channel();
         let claim = Arc::new(Claim::default());
         let deadline = request.deadline;
-        let job = Job { request, claim: Arc::clone(&claim), done };
+        let job = Job { request, claim: Arc::clone(&claim), done, queued: Instant::now() };
         match self.commands.try_send(Command::Send(Box::new(job))) {
             Ok(()) => Ok(Flight { answer, claim, deadline }),
             Err(_) => Err(Error::Busy),

@@ -19,17 +19,24 @@ const LATE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Resolves when the answer is whole or the stream has failed.
 pub(super) struct Stream {
-    connection: ConnectionId,
-    bytes: usize,
+    request: Written,
     response: ResponseFuture,
     /// Kept for the reset of a stream that stays unanswered; dropping it would not close anything.
     request_body: SendStream<Bytes>,
     answer: Option<(Answer, RecvStream)>,
     /// Bytes of its body that are kept.
     max_answer_bytes: usize,
-    /// When its caller stops waiting.
-    deadline: Instant,
     done: Option<oneshot::Sender<Result<Answer, Error>>>,
+}
+
+/// A request as it was written.
+pub(super) struct Written {
+    pub(super) connection: ConnectionId,
+    /// Bytes of its body.
+    pub(super) bytes: usize,
+    pub(super) at: Instant,
+    /// When its caller stops waiting.
+    pub(super) deadline: Instant,
 }
 
 /// The end of a stream.
@@ -37,27 +44,27 @@ pub(super) struct Landed {
     pub(super) connection: ConnectionId,
     /// Bytes of the request's body, which count no more.
     pub(super) bytes: usize,
+    /// When the request was written.
+    pub(super) written: Instant,
     pub(super) result: Result<Answer, h2::Error>,
     pub(super) done: oneshot::Sender<Result<Answer, Error>>,
 }
 
 impl Stream {
     pub(super) fn new(
-        connection: ConnectionId,
-        bytes: usize,
+        request: Written,
         response: ResponseFuture,
         request_body: SendStream<Bytes>,
         max_answer_bytes: usize,
-        deadline: Instant,
         done: oneshot::Sender<Result<Answer, Error>>,
     ) -> Self {
         let (answer, done) = (None, Some(done));
-        Self { connection, bytes, response, request_body, answer, max_answer_bytes, deadline, done }
+        Self { request, response, request_body, answer, max_answer_bytes, done }
     }
 
     /// Resets a stream that nobody will wait for any longer, which ends it.
     pub(super) fn close_if_late(&mut self, now: Instant) {
-        if now >= self.deadline + LATE_LIMIT {
+        if now >= self.request.deadline + LATE_LIMIT {
             self.request_body.send_reset(h2::Reason::CANCEL);
         }
     }
@@ -65,15 +72,15 @@ impl Stream {
     /// The bytes of a stream whose caller has given up, once: they must not keep the connection
     /// from being used while a late answer is awaited.
     pub(super) fn overdue_bytes(&mut self, now: Instant) -> Option<(ConnectionId, usize)> {
-        (now >= self.deadline && self.bytes > 0)
-            .then(|| (self.connection, std::mem::take(&mut self.bytes)))
+        (now >= self.request.deadline && self.request.bytes > 0)
+            .then(|| (self.request.connection, std::mem::take(&mut self.request.bytes)))
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, h2::Error>> {
         if self.answer.is_none() {
             let (head, body) = ready!(Pin::new(&mut self.response).poll(cx))?.into_parts();
             let answer = Answer {
-                connection: self.connection,
+                connection: self.request.connection,
                 status: head.status,
                 headers: head.headers,
                 body: Bytes::new(),
@@ -129,7 +136,8 @@ impl Future for Stream {
         let result = ready!(self.poll_answer(cx));
         match self.done.take() {
             Some(done) => {
-                Poll::Ready(Landed { connection: self.connection, bytes: self.bytes, result, done })
+                let Written { connection, bytes, at: written, .. } = self.request;
+                Poll::Ready(Landed { connection, bytes, written, result, done })
             }
             None => Poll::Pending,
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::owner::{DRAIN_LIMIT, Owner, STALL, is_stalled};
+use crate::metrics::Closed;
 
 /// How long a stalled connection has to answer, so that a dead one is given up before the calls on it are.
 const STALL_ANSWER: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ impl Owner {
             if conn.ping_due.is_some_and(|due| now >= due)
                 || conn.draining.is_some_and(|since| now.duration_since(since) >= DRAIN_LIMIT)
             {
+                conn.leaving.get_or_insert(Closed::Silent);
                 conn.abort.abort();
                 open -= usize::from(conn.draining.is_none());
                 continue;
@@ -60,8 +62,10 @@ impl Owner {
             let answers_nothing =
                 conn.quiet_since.is_some_and(|since| now.duration_since(since) >= ANSWERS_NOTHING);
             let is_old = now >= conn.retire_at(MAX_AGE) || conn.sent >= MAX_REQUESTS;
-            if idle || answers_nothing || is_old {
-                conn.drain();
+            let cause =
+                [(answers_nothing, Closed::Stalled), (is_old, Closed::Age), (idle, Closed::Idle)];
+            if let Some((_, cause)) = cause.into_iter().find(|(holds, _)| *holds) {
+                conn.drain(cause);
                 open -= 1;
             }
         }

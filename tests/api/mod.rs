@@ -10,6 +10,7 @@ mod feedback;
 mod idempotency;
 mod live_activity;
 mod message;
+mod metrics;
 mod openapi;
 mod ops;
 mod outcome;

@@ -50,7 +50,7 @@ async fn other_methods_are_told_which_ones_there_are() {
     let bench = Bench::start().await;
     let message = "this path takes GET, HEAD only; repeat the call with that method";
 
-    for path in ["/healthz", "/readyz", "/status"] {
+    for path in ["/healthz", "/readyz", "/status", "/metrics"] {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
             let answer = ask(&bench, method.clone(), path).await;
 

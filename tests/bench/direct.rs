@@ -48,7 +48,8 @@ pub async fn child() {
     };
     let trust = Trust::new(Some(&plan.ca_file)).unwrap();
     let identity = Some(identity(&plan.pem_file));
-    let pool = Pool::new(endpoint, trust, identity, watch::channel(settings).1, &Handle::current());
+    let settings = watch::channel(settings).1;
+    let pool = Pool::new(endpoint, trust, identity, settings, Arc::default(), &Handle::current());
     let body = Bytes::from(payload(plan.payload_bytes));
     let heads = (0..TOKENS).map(|token| head(&plan.url, token, body.len())).collect();
     let common = Arc::new(Common { pool, heads, body });

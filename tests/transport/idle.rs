@@ -1,5 +1,6 @@
 //! What waiting costs: nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,7 +66,14 @@ fn cost_of_waiting(open: usize, settings: Settings) -> Option<Duration> {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let handle = tokio::runtime::Handle::current();
-        let pool = Pool::new(endpoint.clone(), trust, None, watch::channel(settings).1, &handle);
+        let pool = Pool::new(
+            endpoint.clone(),
+            trust,
+            None,
+            watch::channel(settings).1,
+            Arc::default(),
+            &handle,
+        );
         let first = pool.send(request(&endpoint)).unwrap().answer().await.unwrap();
         assert_eq!(first.status, StatusCode::OK);
         let flights: Vec<_> = (0..open).map(|_| pool.send(request(&endpoint)).unwrap()).collect();

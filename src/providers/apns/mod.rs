@@ -43,6 +43,7 @@ use self::response::Sent;
 use self::token::{Signer, Tokens};
 use super::attempt::{Attempt, Watch};
 use super::timeout::Timeout;
+use crate::metrics::{Metrics, Peer, Provider};
 use crate::outcome::Outcome;
 use crate::transport::{self, ConnectionId, Endpoint, Identity, Pool, Request, Trust};
 
@@ -141,6 +142,7 @@ pub struct Context {
     trust: Trust,
     tokens: Tokens,
     clock: Clock,
+    metrics: Arc<Peer>,
     runtime: Handle,
 }
 
@@ -178,8 +180,15 @@ impl Context {
             trust,
             tokens: Tokens::default(),
             clock: Clock::new(),
+            metrics: Arc::default(),
             runtime,
         })
+    }
+
+    /// The same, counted in these numbers.
+    #[must_use]
+    pub fn metered(self, metrics: &Metrics) -> Self {
+        Self { metrics: Arc::clone(metrics.peer(Provider::Apns)), ..self }
     }
 
     /// How long a call may take in all.
@@ -217,7 +226,8 @@ impl Context {
     fn pool(&self, mode: Mode, identity: Option<Identity>) -> Pool {
         let endpoint = self.endpoint(mode).clone();
         let settings = self.pools.subscribe();
-        Pool::new(endpoint, self.trust.clone(), identity, settings, &self.runtime)
+        let (trust, metrics) = (self.trust.clone(), Arc::clone(&self.metrics));
+        Pool::new(endpoint, trust, identity, settings, metrics, &self.runtime)
     }
 }
 

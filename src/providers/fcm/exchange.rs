@@ -1,6 +1,6 @@
 //! One request to FCM and its answer, over the connections that its address asks for.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{Settings, response};
+use crate::metrics::Peer;
 use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
 use crate::providers::attempt::{Attempt, Watch, without_answer};
 use crate::providers::web::{self, LazyClient};
@@ -35,7 +36,7 @@ const PUSHLET: HeaderValue =
 #[derive(Debug)]
 pub(super) enum Way {
     /// Without TLS, which only loopback may have: whatever stands in for Google there.
-    Plain(LazyClient),
+    Plain(LazyClient, Arc<Peer>),
     /// As Google is: our own connections, which know what became of each request.
     Tls(LazyPool),
 }
@@ -44,6 +45,7 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) struct LazyPool {
     settings: Settings,
+    metrics: Arc<Peer>,
     runtime: Handle,
     made: OnceLock<Pool>,
 }
@@ -61,9 +63,18 @@ impl Way {
     pub(super) fn new(settings: &Settings, authorities: Vec<Certificate>, runtime: Handle) -> Self {
         if settings.url.scheme() == "https" {
             let settings = settings.clone();
-            return Self::Tls(LazyPool { settings, runtime, made: OnceLock::new() });
+            let metrics = Arc::default();
+            return Self::Tls(LazyPool { settings, metrics, runtime, made: OnceLock::new() });
         }
-        Self::Plain(LazyClient::new(authorities, Some(CONNECT_TIMEOUT), None))
+        Self::Plain(LazyClient::new(authorities, Some(CONNECT_TIMEOUT), None), Arc::default())
+    }
+
+    /// The same, counted in these numbers.
+    pub(super) fn metered(self, metrics: Arc<Peer>) -> Self {
+        match self {
+            Self::Plain(client, _) => Self::Plain(client, metrics),
+            Self::Tls(pool) => Self::Tls(LazyPool { metrics, ..pool }),
+        }
     }
 
     /// Sends it once. An answer that comes after the caller hung up goes to `on_late`.
@@ -74,9 +85,10 @@ impl Way {
         on_late: impl FnOnce(Outcome) + Send + 'static,
     ) -> Attempt {
         match self {
-            Self::Plain(client) => {
+            Self::Plain(client, metrics) => {
+                let metrics = Arc::clone(metrics);
                 let outcome = match client.get() {
-                    Ok(client) => plain(client, post, runtime, on_late).await,
+                    Ok(client) => plain(client, post, metrics, runtime, on_late).await,
                     Err(error) => web::no_client(&error),
                 };
                 Attempt { outcome, avoid: None }
@@ -104,7 +116,7 @@ impl Way {
         deadline: Instant,
     ) -> Result<Option<SystemTime>, String> {
         let pool = match self {
-            Self::Plain(client) => {
+            Self::Plain(client, _) => {
                 let client = client.get().map_err(|error| web::sentence(&error))?;
                 return web::date(client, url.clone(), deadline).await;
             }
@@ -139,7 +151,8 @@ impl LazyPool {
             max_answer_bytes: MAX_ANSWER_BYTES + 1,
         };
         let (_, settings) = watch::channel(settings);
-        let pool = Pool::new(endpoint, trust, None, settings, &self.runtime);
+        let metrics = Arc::clone(&self.metrics);
+        let pool = Pool::new(endpoint, trust, None, settings, metrics, &self.runtime);
         // Of two that were made at once, one is kept.
         Ok(self.made.get_or_init(|| pool))
     }
@@ -206,6 +219,7 @@ fn cut_off(status: u16, retry_after: Option<Duration>, now: SystemTime) -> Outco
 async fn plain(
     client: &reqwest::Client,
     post: Post,
+    metrics: Arc<Peer>,
     runtime: &Handle,
     on_late: impl FnOnce(Outcome) + Send + 'static,
 ) -> Outcome {
@@ -218,8 +232,12 @@ async fn plain(
         .body(body);
     let (done, answer) = oneshot::channel();
     runtime.spawn(async move {
+        let written = Instant::now();
         let outcome = match request.send().await {
-            Ok(response) => plain_answer(response, deadline).await,
+            Ok(response) => {
+                metrics.answers.observe(written.elapsed());
+                plain_answer(response, deadline).await
+            }
             Err(error) => web::unanswered(&error, deadline),
         };
         if let Err(outcome) = done.send(outcome) {

@@ -25,6 +25,7 @@ use self::oauth::{Account, Accounts};
 use super::attempt::Attempt;
 use super::timeout::Timeout;
 use super::web;
+use crate::metrics::{Metrics, Provider};
 use crate::outcome::{Cause, Failure, Fault, Outcome, Rejection, Retry};
 use crate::transport::ConnectionId;
 
@@ -83,6 +84,12 @@ impl Context {
         let accounts = Accounts::new(authorities, runtime.clone());
         let timeout = Timeout::new(settings.timeout);
         Ok(Self { url: settings.url, timeout, way, accounts, runtime })
+    }
+
+    /// The same, counted in these numbers.
+    #[must_use]
+    pub fn metered(self, metrics: &Metrics) -> Self {
+        Self { way: self.way.metered(Arc::clone(metrics.peer(Provider::Fcm))), ..self }
     }
 
     /// Lets the limits of other settings apply from now on, to what is registered as well. Where
