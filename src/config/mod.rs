@@ -62,8 +62,8 @@ pub struct Server {
     /// Largest body of a call, in bytes; a larger one is answered 413. From 1024 (1 KiB) to
     /// 67108864 (64 MiB).
     pub max_body_bytes: usize,
-    /// How long a caller may take to send the first head of a connection (then 408), and the body
-    /// of any call (then 400). From 100 ms to 10 minutes.
+    /// How long a caller may take to send the first head of a connection (then 408; never less than
+    /// 1 s), and the body of any call (then 400). From 100 ms to 10 minutes.
     pub read_timeout: Duration,
     /// How many applications may be registered; past it a registration is answered 503. From 1 to
     /// 1000000.

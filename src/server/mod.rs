@@ -32,6 +32,10 @@ const BACKLOG: u32 = 4_096;
 /// common. Stopping does not wait for idle connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// The shortest limit for a head. actix-web's clock ticks twice a second; a limit that is shorter may
+/// be over before it begins, and is not looked at then.
+const SHORTEST_HEAD: Duration = Duration::from_secs(1);
+
 /// A relay that listens and does not serve yet.
 pub struct Server {
     address: SocketAddr,
@@ -91,7 +95,7 @@ impl Server {
         })
         .disable_signals()
         .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(config.server.read_timeout)
+        .client_request_timeout(config.server.read_timeout.max(SHORTEST_HEAD))
         .shutdown_timeout(config.server.shutdown_timeout.as_secs());
         let server = match config.server.workers {
             0 => server,
