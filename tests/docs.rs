@@ -29,6 +29,8 @@ const SECTIONS: &[(&str, &str, &str)] = &[
 const COMPANIONS: &[(&str, &str, &str)] = &[
     ("feedback.webhook_url", "webhook_secret", "a long one"),
     ("feedback.webhook_secret", "webhook_url", "https://localhost/dead"),
+    ("server.tls_cert", "tls_key", "/k"),
+    ("server.tls_key", "tls_cert", "/k"),
 ];
 
 #[test]
@@ -225,7 +227,9 @@ fn another(name: &str, value: &str) -> String {
     match (name, value) {
         ("server.bind", _) => "\"127.0.0.1:1\"".to_owned(),
         // An absolute path, since the file's are relative to the file.
-        ("apns.ca_file" | "fcm.ca_file", _) => "\"/etc/pushlet/ca.pem\"".to_owned(),
+        ("apns.ca_file" | "fcm.ca_file" | "server.tls_cert" | "server.tls_key", _) => {
+            "\"/etc/pushlet/ca.pem\"".to_owned()
+        }
         ("log.format", _) => "\"json\"".to_owned(),
         ("log.level", _) => "\"trace\"".to_owned(),
         (_, "false") => "true".to_owned(),

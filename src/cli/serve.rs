@@ -36,8 +36,8 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
         version = env!("CARGO_PKG_VERSION"),
         credentials = config.auth.credentials.len(),
         applications = server.applications(),
-        "listening on http://{}",
-        server.address()
+        "listening on {}",
+        server.url()
     );
     let Some(reloader) = server.reloader() else { return until_told(server, signals).await };
     tokio::select! {

@@ -12,7 +12,7 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::api::{Compat, auth, ops};
@@ -78,6 +78,11 @@ pub struct Server {
     pub drain_delay: Duration,
     /// How long SIGTERM waits for what is in flight. At most 10 minutes.
     pub shutdown_timeout: Duration,
+    /// The certificate to speak HTTPS with, in PEM, and its chain after it; left out, it is plain
+    /// HTTP. TLS 1.2 and 1.3, HTTP/1.1. Given with `tls_key`; read anew when either file changes.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM, not encrypted.
+    pub tls_key: Option<PathBuf>,
 }
 
 impl Default for Server {
@@ -91,6 +96,8 @@ impl Default for Server {
             workers: 0,
             drain_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(25),
+            tls_cert: None,
+            tls_key: None,
         }
     }
 }

@@ -65,7 +65,9 @@ impl Config {
             AccountSource::File(path) => Some(path.as_path()),
             AccountSource::Text(_) => None,
         });
-        of_applications.chain(of_bridge).map(Path::to_owned).collect()
+        let of_listener = [&self.server.tls_cert, &self.server.tls_key].into_iter().flatten();
+        let of_listener = of_listener.map(PathBuf::as_path);
+        of_applications.chain(of_bridge).chain(of_listener).map(Path::to_owned).collect()
     }
 }
 
@@ -94,12 +96,19 @@ impl Fixed {
             workers,
             drain_delay,
             shutdown_timeout,
+            tls_cert,
+            tls_key,
         } = new;
         self.keep("server.bind", bind, &running.bind);
         self.keep("server.read_timeout", read_timeout, &running.read_timeout);
         self.keep("server.workers", workers, &running.workers);
         self.keep("server.drain_delay", drain_delay, &running.drain_delay);
         self.keep("server.shutdown_timeout", shutdown_timeout, &running.shutdown_timeout);
+        // Other files are read at once; a listener speaks either TLS or not.
+        if tls_cert.is_some() != running.tls_cert.is_some() {
+            self.keep("server.tls_cert", tls_cert, &running.tls_cert);
+            self.keep("server.tls_key", tls_key, &running.tls_key);
+        }
     }
 
     fn apns(&mut self, new: &mut apns::Settings, running: &apns::Settings) {

@@ -17,6 +17,11 @@ use crate::telemetry;
 
 pub(super) fn server(table: &mut Table) -> Server {
     let default = Server::default();
+    for (given, other) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
+        if table.has(given) && !table.has(other) {
+            table.wrong(&format!("has `{given}` without `{other}`; give both or none"));
+        }
+    }
     Server {
         bind: table.take("bind", values::address).unwrap_or(default.bind),
         max_body_bytes: table
@@ -38,6 +43,8 @@ pub(super) fn server(table: &mut Table) -> Server {
         shutdown_timeout: table
             .take("shutdown_timeout", duration(Duration::ZERO..=Duration::from_secs(600)))
             .unwrap_or(default.shutdown_timeout),
+        tls_cert: table.take_path("tls_cert"),
+        tls_key: table.take_path("tls_key"),
     }
 }
 

@@ -4,6 +4,7 @@ mod bridge;
 mod direct;
 mod reload;
 mod state;
+mod tls;
 
 use std::fmt;
 use std::future::Future;
@@ -39,6 +40,7 @@ const SHORTEST_HEAD: Duration = Duration::from_secs(1);
 /// A relay that listens and does not serve yet.
 pub struct Server {
     address: SocketAddr,
+    is_tls: bool,
     applications: usize,
     listening: actix_web::dev::Server,
     handle: ServerHandle,
@@ -65,7 +67,7 @@ impl Server {
     /// will live on `runtime`, which no handler can stall.
     ///
     /// # Errors
-    /// An address that cannot be had, certificate authorities that cannot be read.
+    /// An address that cannot be had, certificate authorities or a certificate that cannot be read.
     pub fn bind(config: &Config, runtime: &Handle) -> Result<Self, StartError> {
         let bind = config.server.bind;
         let listener = listen(bind, runtime).map_err(|error| {
@@ -74,7 +76,9 @@ impl Server {
         let failed = |error: std::io::Error| StartError(format!("the start failed: {error}"));
         let address = listener.local_addr().map_err(failed)?;
         let loopback = address.ip().to_canonical().is_loopback();
-        let (api, parts) = state::first(config, loopback, runtime).map_err(StartError)?;
+        let shown = tls::Shown::read(&config.server).map_err(StartError)?;
+        let (api, mut parts) = state::first(config, loopback, runtime).map_err(StartError)?;
+        parts.shown.clone_from(&shown);
         let applications = api.registry.len();
         let current = web::Data::new(Current::new(api));
         let reloader = Reloader::new(config.clone(), loopback, current.clone().into_inner(), parts);
@@ -96,15 +100,25 @@ impl Server {
         .disable_signals()
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(config.server.read_timeout.max(SHORTEST_HEAD))
+        .tls_handshake_timeout(config.server.read_timeout)
         .shutdown_timeout(config.server.shutdown_timeout.as_secs());
         let server = match config.server.workers {
             0 => server,
             workers => server.workers(workers),
         };
-        let listening = server.listen(listener).map_err(failed)?.run();
+        let is_tls = shown.is_some();
+        let server = match shown {
+            Some(shown) => shown
+                .acceptor()
+                .map_err(std::io::Error::from)
+                .and_then(|acceptor| server.listen_openssl(listener, acceptor)),
+            None => server.listen(listener),
+        };
+        let listening = server.map_err(failed)?.run();
         let handle = listening.handle();
         Ok(Self {
             address,
+            is_tls,
             applications,
             listening,
             handle,
@@ -119,6 +133,13 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What callers put before the paths of calls.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// How many applications the configuration brought.

@@ -58,7 +58,10 @@ impl Reloader {
     /// Nothing fails from here on.
     fn take_over(&mut self, config: &Config) -> Changes {
         let now = self.current.api();
-        let Parts { apns, fcm, preloaded, bridge, runtime } = &mut self.parts;
+        let Parts { apns, fcm, preloaded, bridge, shown, runtime } = &mut self.parts;
+        if let Some(shown) = shown {
+            shown.reread(&config.server);
+        }
         apns.change_limits(&config.apns);
         fcm.change_limits(&config.fcm);
         now.dispatcher.change_limits(&state::admission(config));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::bridge::Bridge;
+use super::tls::Shown;
 use crate::api::auth::Door;
 use crate::api::body::Limits;
 use crate::api::{Api, Started};
@@ -28,6 +29,8 @@ pub(super) struct Parts {
     pub(super) fcm: Arc<fcm::Context>,
     pub(super) preloaded: Preloaded,
     pub(super) bridge: Bridge,
+    /// The certificate of the listener, if it speaks TLS.
+    pub(super) shown: Option<Shown>,
     pub(super) runtime: Handle,
 }
 
@@ -67,7 +70,7 @@ pub(super) fn first(
         started: Started::now(),
         draining: Arc::default(),
     };
-    Ok((api, Parts { apns, fcm, preloaded, bridge, runtime: runtime.clone() }))
+    Ok((api, Parts { apns, fcm, preloaded, bridge, shown: None, runtime: runtime.clone() }))
 }
 
 /// The mistake of a configuration that names more applications than it allows.

@@ -7,7 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
-use openssl::ssl::{ClientHelloResponse, SslAcceptor, SslAcceptorBuilder, SslMethod};
+use openssl::ssl::{
+    AlpnError, ClientHelloResponse, SslAcceptor, SslAcceptorBuilder, SslContext, SslMethod,
+};
 use openssl::x509::X509;
 
 use crate::config;
@@ -16,28 +18,21 @@ use crate::config;
 #[derive(Clone)]
 pub(super) struct Shown {
     /// Guards the pointer: read once for each handshake.
-    pair: Arc<RwLock<Arc<Pair>>>,
-}
-
-/// A certificate with its chain and its key.
-struct Pair {
-    certificate: X509,
-    chain: Vec<X509>,
-    key: PKey<Private>,
+    context: Arc<RwLock<SslContext>>,
 }
 
 impl Shown {
     /// Reads the files that the configuration names; `None` when it names none.
     pub(super) fn read(settings: &config::Server) -> Result<Option<Self>, String> {
-        let pair = pair(settings)?;
-        Ok(pair.map(|pair| Self { pair: Arc::new(RwLock::new(Arc::new(pair))) }))
+        let context = context(settings)?;
+        Ok(context.map(|context| Self { context: Arc::new(RwLock::new(context)) }))
     }
 
     /// Reads the files anew. What cannot be used replaces nothing.
     pub(super) fn reread(&self, settings: &config::Server) {
-        match pair(settings) {
-            Ok(Some(pair)) => {
-                *self.pair.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
+        match context(settings) {
+            Ok(Some(context)) => {
+                *self.context.write().unwrap_or_else(PoisonError::into_inner) = context;
             }
             // A listener does not turn from TLS to none.
             Ok(None) => {}
@@ -48,21 +43,56 @@ impl Shown {
         }
     }
 
-    /// The rules of handshakes: TLS 1.2 and 1.3, Mozilla's list of ciphers for all but the oldest
-    /// of clients. The certificate is put in when a client says hello.
+    /// What a listener begins with: everything else is put in its place when a client says hello.
     pub(super) fn acceptor(&self) -> Result<SslAcceptorBuilder, ErrorStack> {
-        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+        let mut acceptor = rules()?;
         let shown = self.clone();
         acceptor.set_client_hello_callback(move |handshake, _| {
-            let pair = Arc::clone(&shown.pair.read().unwrap_or_else(PoisonError::into_inner));
-            handshake.set_certificate(&pair.certificate)?;
-            handshake.set_private_key(&pair.key)?;
-            for certificate in &pair.chain {
-                handshake.add_chain_cert(certificate.clone())?;
-            }
+            let context = shown.context.read().unwrap_or_else(PoisonError::into_inner).clone();
+            handshake.set_ssl_context(&context)?;
             Ok(ClientHelloResponse::SUCCESS)
         });
         Ok(acceptor)
+    }
+}
+
+/// TLS 1.2 and 1.3, with Mozilla's list of ciphers for all but the oldest of clients.
+fn rules() -> Result<SslAcceptorBuilder, ErrorStack> {
+    SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())
+}
+
+/// The context of handshakes under the certificate that the configuration names.
+fn context(settings: &config::Server) -> Result<Option<SslContext>, String> {
+    let Some(pair) = pair(settings)? else { return Ok(None) };
+    let context = pair.context().map_err(|error| {
+        format!("`server.tls_cert` holds a certificate that OpenSSL does not take: {error}")
+    })?;
+    Ok(Some(context))
+}
+
+/// A certificate with its chain and its key.
+struct Pair {
+    certificate: X509,
+    chain: Vec<X509>,
+    key: PKey<Private>,
+}
+
+impl Pair {
+    fn context(self) -> Result<SslContext, ErrorStack> {
+        let mut context = rules()?;
+        context.set_certificate(&self.certificate)?;
+        context.set_private_key(&self.key)?;
+        for certificate in self.chain {
+            context.add_extra_chain_cert(certificate)?;
+        }
+        // HTTP/1.1 alone: actix-web's HTTP/2 knows neither the limit of heads nor that of bodies
+        // that are left unread.
+        context.set_alpn_select_callback(|_, offered| {
+            const HTTP_1_1: &[u8] = b"\x08http/1.1";
+            let is_offered = offered.windows(HTTP_1_1.len()).any(|window| window == HTTP_1_1);
+            if is_offered { Ok(b"http/1.1") } else { Err(AlpnError::NOACK) }
+        });
+        Ok(context.build().into_context())
     }
 }
 

@@ -5,3 +5,4 @@ mod patience;
 mod reload;
 mod start;
 mod stop;
+mod tls;
