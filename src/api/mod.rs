@@ -25,6 +25,7 @@ pub mod params;
 pub mod preview;
 pub mod row;
 mod status;
+mod trace_context;
 pub mod unread;
 
 use std::collections::HashMap;
@@ -42,7 +43,8 @@ use actix_web::middleware::Next;
 use actix_web::{HttpResponse, web};
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 pub use self::applications::KNOWN as REGISTRATION_PARAMETERS;
 use self::auth::Door;
@@ -207,7 +209,7 @@ pub async fn identify<B: MessageBody>(
     let id = request_id(request.headers());
     let api = request.app_data::<web::Data<Current>>().map(|current| current.api());
     let (start, path) = (Instant::now(), Calls::route(request.path()));
-    let span = tracing::error_span!("call", request.id = id.to_str().unwrap_or_default());
+    let span = span(&id, request.headers());
     let called = next.call(request).instrument(span).await;
     if let Some(api) = &api {
         let status = match &called {
@@ -222,6 +224,19 @@ pub async fn identify<B: MessageBody>(
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
+}
+
+/// What every line of the log of a call stands in.
+fn span(id: &HeaderValue, headers: &HeaderMap) -> Span {
+    let span = tracing::error_span!(
+        "call",
+        request.id = id.to_str().unwrap_or_default(),
+        trace.id = Empty,
+        parent.id = Empty,
+        span.id = Empty
+    );
+    trace_context::note(&span, headers);
+    span
 }
 
 /// The caller's id if it is sane, else a fresh one.

@@ -145,3 +145,39 @@ async fn lines_of_a_call_carry_its_request_id() {
     let accepted: serde_json::Value = serde_json::from_str(&process.line("\"accepted\"")).unwrap();
     assert_eq!(accepted["token"], &TOKEN[..8]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_a_call_carry_the_trace_of_its_caller() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const SPAN: &str = "00f067aa0ba902b7";
+    let peer = Peer::start();
+    let environment = [("PUSHLET_LOG__LEVEL", "debug"), ("PUSHLET_LOG__FORMAT", "json")];
+    let process = Process::serve_before(&peer, &environment);
+    let send = async |id: &str, traceparent: &str| {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client
+            .post(format!("http://{}/send_notification", process.address()))
+            .header("x-request-id", id)
+            .header("traceparent", traceparent)
+            .header("tracestate", "vendor=1")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("gcm_api_key=KEY&device_token=phone&alert=x");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(!answer.headers().contains_key("traceparent"));
+    };
+
+    send("traced", &format!("00-{TRACE}-{SPAN}-01")).await;
+    send("wrong", &format!("00-{TRACE}-{SPAN}-zz")).await;
+
+    let span = |id: &str| -> serde_json::Value {
+        let line = process.line(&format!("\"request.id\":\"{id}\""));
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()["spans"][0].clone()
+    };
+    let traced = span("traced");
+    assert_eq!((&traced["trace.id"], &traced["parent.id"]), (&TRACE.into(), &SPAN.into()));
+    let own = traced["span.id"].as_str().unwrap();
+    assert!(own.len() == 16 && u64::from_str_radix(own, 16).is_ok() && own != SPAN, "{own}");
+    let expected = serde_json::json!({"name": "call", "request.id": "wrong"});
+    assert_eq!(span("wrong"), expected);
+}
