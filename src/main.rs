@@ -4,11 +4,11 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// A stateless push relay: one HTTP call, and a person is reached.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version = env!("PUSHLET_VERSION"), about)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -19,8 +19,12 @@ enum Command {
     /// Say whether the configuration and its credentials are good, and whether Apple and Google
     /// take them
     Check(cli::check::Arguments),
+    /// Print what a shell needs to complete this command line
+    Completions(cli::completions::Arguments),
     /// Run relay and simulator together on 127.0.0.1:9292, and show the calls to try
     Demo,
+    /// Say whether a relay answers, for health checks
+    Health(cli::health::Arguments),
     /// Say what a certificate, key or service account is, and what is wrong with it
     Inspect(cli::inspect::Arguments),
     /// Send one message without a relay, and tell what became of it
@@ -46,7 +50,12 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match arguments.command {
             Command::Check(arguments) => cli::check::run(&arguments, handle).await,
+            Command::Completions(arguments) => {
+                cli::completions::run(&arguments, &mut Arguments::command());
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Demo => cli::demo::run(handle).await.map(done),
+            Command::Health(arguments) => cli::health::run(&arguments).await.map(done),
             Command::Inspect(arguments) => cli::inspect::run(&arguments),
             Command::Send(arguments) => cli::send::run(&arguments, handle).await,
             Command::Serve(arguments) => cli::serve::run(&arguments, handle).await.map(done),

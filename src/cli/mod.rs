@@ -1,7 +1,9 @@
 //! The subcommands, one file each.
 
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod health;
 pub(crate) mod inspect;
 mod password;
 mod reload;

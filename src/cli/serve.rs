@@ -33,7 +33,7 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
     let reloading = Reloading::listen(file, watch, verbosity)?;
     let mut server = Server::bind(&config, runtime).map_err(|error| error.to_string())?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = env!("PUSHLET_VERSION"),
         credentials = config.auth.credentials.len(),
         applications = server.applications(),
         "listening on {}",

@@ -7,19 +7,14 @@ fn help_lists_every_subcommand() {
     let (code, output, errors) = run(&["--help"]);
 
     assert_eq!((code, errors.as_str()), (Some(0), ""));
-    for command in ["check", "demo", "inspect", "send", "serve", "simulate"] {
+    let commands =
+        ["check", "completions", "demo", "health", "inspect", "send", "serve", "simulate"];
+    for command in commands {
         assert!(output.contains(&format!("\n  {command} ")), "{output}");
         let (code, of_command, _) = run(&[command, "--help"]);
         assert_eq!(code, Some(0));
         assert!(of_command.contains(&format!("Usage: pushlet {command}")), "{of_command}");
     }
-}
-
-#[test]
-fn version_is_that_of_the_package() {
-    let version = format!("pushlet {}\n", env!("CARGO_PKG_VERSION"));
-
-    assert_eq!(run(&["--version"]), (Some(0), version, String::new()));
 }
 
 #[test]

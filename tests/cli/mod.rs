@@ -2,10 +2,13 @@
 
 mod arguments;
 mod check;
+mod completions;
 mod demo;
+mod health;
 mod inspect;
 mod send;
 mod simulate;
+mod version;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
