@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 pub use self::direct::{Answer, Direct};
 pub use self::reload::{Reloaded, Reloader};
+pub use self::state::too_many;
 use crate::api;
 use crate::api::current::Current;
 use crate::config::Config;

@@ -74,7 +74,8 @@ pub(super) fn first(
 }
 
 /// The mistake of a configuration that names more applications than it allows.
-pub(super) fn too_many(config: &Config) -> Option<String> {
+#[must_use]
+pub fn too_many(config: &Config) -> Option<String> {
     let (count, max) = (config.applications.len(), config.server.max_applications);
     (count > max).then(|| {
         format!(

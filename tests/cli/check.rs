@@ -338,6 +338,30 @@ fn every_mistake_is_told_at_once() {
 }
 
 #[test]
+fn more_applications_than_may_be_are_a_problem() {
+    let pem = Authority::new().apple_certificate(TOPIC).build().pem();
+    let file = File::new("a.pem", &pem);
+    let entry = |id: &str| {
+        format!("[[applications]]\napplication_id = {id:?}\napns_pem_file = \"a.pem\"\n")
+    };
+    let config = format!("[server]\nmax_applications = 1\n{}{}", entry("a"), entry("b"));
+    let path = file.beside("pushlet.toml", config.as_bytes());
+
+    let (code, found) = check(&File { path, ..file }, &[]);
+
+    assert_eq!(
+        (code, &found["problems"]),
+        (
+            Some(1),
+            &json!([
+                "`[[applications]]` has 2 entries, more than `server.max_applications` allows; \
+                     raise it"
+            ])
+        )
+    );
+}
+
+#[test]
 fn credentials_of_no_use_are_problems() {
     let expired = Authority::new().apple_certificate(TOPIC).valid(-9, -2).build().p12("");
     let soon = Authority::new()
