@@ -33,6 +33,8 @@ enum Command {
     Serve(cli::serve::Arguments),
     /// Run a fake APNs and GCM to try the relay against
     Simulate(cli::simulate::Arguments),
+    /// Print a unit for systemd, with the place of this program in it
+    SystemdUnit,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +62,10 @@ fn main() -> ExitCode {
             Command::Send(arguments) => cli::send::run(&arguments, handle).await,
             Command::Serve(arguments) => cli::serve::run(&arguments, handle).await.map(done),
             Command::Simulate(arguments) => cli::simulate::run(&arguments, handle).await.map(done),
+            Command::SystemdUnit => {
+                cli::systemd_unit::run();
+                Ok(ExitCode::SUCCESS)
+            }
         }
     });
     // What is left on the runtime, such as a look-up that hangs, must not hold the process back.

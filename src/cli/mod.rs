@@ -10,6 +10,7 @@ mod reload;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod simulate;
+pub(crate) mod systemd_unit;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -7,8 +7,17 @@ fn help_lists_every_subcommand() {
     let (code, output, errors) = run(&["--help"]);
 
     assert_eq!((code, errors.as_str()), (Some(0), ""));
-    let commands =
-        ["check", "completions", "demo", "health", "inspect", "send", "serve", "simulate"];
+    let commands = [
+        "check",
+        "completions",
+        "demo",
+        "health",
+        "inspect",
+        "send",
+        "serve",
+        "simulate",
+        "systemd-unit",
+    ];
     for command in commands {
         assert!(output.contains(&format!("\n  {command} ")), "{output}");
         let (code, of_command, _) = run(&[command, "--help"]);

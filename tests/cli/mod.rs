@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod health;
 mod inspect;
+mod packaging;
 mod send;
 mod simulate;
 mod version;
