@@ -5,6 +5,7 @@ pub mod apns_message;
 mod applications;
 pub mod auth;
 pub mod body;
+mod console;
 mod credentials;
 pub mod current;
 mod drop_in;
@@ -155,7 +156,22 @@ pub fn ops_routes(config: &mut web::ServiceConfig) {
         .service(look("/metrics", web::get().to(ops::metrics), web::head().to(ops::metrics)));
 }
 
-/// The three calls, and their description. What else is asked for is answered in the same JSON.
+/// The page, and its files.
+fn console_routes(config: &mut web::ServiceConfig) {
+    let look = |path: &str, get: actix_web::Route, head: actix_web::Route| {
+        web::resource(path).route(get).route(head).default_service(web::to(only_get))
+    };
+    config
+        .service(look("/console", web::get().to(console::page), web::head().to(console::page)))
+        .service(look(
+            "/console/{file}",
+            web::get().to(console::file),
+            web::head().to(console::file),
+        ));
+}
+
+/// The three calls, their description, and the console. What else is asked for is answered in the
+/// same JSON.
 pub fn routes(config: &mut web::ServiceConfig) {
     let call = |path: &str, post: actix_web::Route| {
         web::resource(path).route(post).default_service(web::to(method_not_allowed))
@@ -170,6 +186,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::head().to(openapi::document))
                 .default_service(web::to(only_get)),
         )
+        .configure(console_routes)
         .default_service(web::to(not_found));
 }
 
@@ -177,6 +194,7 @@ async fn method_not_allowed() -> Result<HttpResponse, ApiError> {
     Err(ApiError::method_not_allowed("POST"))
 }
 
+/// For what is only read.
 async fn only_get() -> Result<HttpResponse, ApiError> {
     Err(ApiError::method_not_allowed("GET, HEAD"))
 }

@@ -4,6 +4,7 @@ mod apns_message;
 mod applications;
 mod auth;
 mod body;
+mod console;
 mod drop_in;
 mod error;
 mod feedback;
