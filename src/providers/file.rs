@@ -23,7 +23,13 @@ pub fn contents(bytes: &[u8]) -> Option<Vec<u8>> {
     if is_der || is_pem || is_json {
         return Some(bytes.to_vec());
     }
-    let encoded: Vec<u8> = bytes
+    base64(bytes).filter(|contents| !contents.is_empty())
+}
+
+/// Base64 in any of its spellings: standard or URL-safe, with its padding or without, wrapped or not.
+#[must_use]
+pub fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let encoded: Vec<u8> = text
         .iter()
         .filter(|byte| !byte.is_ascii_whitespace())
         .map(|byte| match byte {
@@ -32,7 +38,7 @@ pub fn contents(bytes: &[u8]) -> Option<Vec<u8>> {
             other => *other,
         })
         .collect();
-    BASE64.decode(encoded).ok().filter(|contents| !contents.is_empty())
+    BASE64.decode(encoded).ok()
 }
 
 #[cfg(test)]

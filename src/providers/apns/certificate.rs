@@ -28,7 +28,7 @@ const RSA_BITS: RangeInclusive<u32> = 2048..=8192;
 /// Apple's certificates name about five; more come from nobody honest.
 const MAX_TOPICS: usize = 100;
 
-/// A client certificate with its key, valid on the day it was read.
+/// A client certificate with its key, valid on the day it was uploaded.
 pub struct Certificate {
     /// The certificate that is shown to Apple.
     pub leaf: X509,
@@ -95,7 +95,17 @@ impl Bundle {
     /// Chooses certificate and key by the public key that they share, never by position. Of several
     /// pairs (a renewed certificate beside the old one) the one that is valid and lasts longest.
     pub(super) fn into_certificate(self, now: OffsetDateTime) -> Result<Certificate, Problem> {
-        self.choose(now)?.finish(&self.certificates, now)
+        let chosen = self.choose(now)?;
+        chosen.check(now)?;
+        chosen.finish(&self.certificates)
+    }
+
+    /// The same of one that was usable when it came, whatever became of it since.
+    pub(super) fn into_certificate_of_any_time(
+        self,
+        now: OffsetDateTime,
+    ) -> Result<Certificate, Problem> {
+        self.choose(now)?.finish(&self.certificates)
     }
 
     /// The pair itself, whether it can be used or not.
@@ -157,8 +167,7 @@ impl Candidate<'_> {
         Ok(())
     }
 
-    fn finish(self, all: &[X509], now: OffsetDateTime) -> Result<Certificate, Problem> {
-        self.check(now)?;
+    fn finish(self, all: &[X509]) -> Result<Certificate, Problem> {
         let der = self.certificate.to_der().map_err(|_| Problem::Damaged)?;
         let purpose = Purpose::read(&der);
         Ok(Certificate {

@@ -147,7 +147,7 @@ fn read_pem(text: &[u8], password: &str, now: OffsetDateTime) -> Result<Credenti
     pem::read(&blocks, password)?.into_certificate(now).map(Credential::Certificate)
 }
 
-fn read_p8(text: &[u8], key_id: &str, team_id: &str) -> Result<Credential, Problem> {
+pub(super) fn read_p8(text: &[u8], key_id: &str, team_id: &str) -> Result<Credential, Problem> {
     let key = signing_key(&p8_der(text)?)?;
     let public = key.public_key_to_der().map_err(|_| unreadable_key())?;
     Ok(Credential::SigningKey(SigningKey {

@@ -11,6 +11,7 @@ pub mod kdf_cost;
 pub mod live_activity;
 pub mod message;
 mod p12;
+pub mod parts;
 pub mod payload;
 mod pbe;
 mod pem;

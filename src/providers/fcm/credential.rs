@@ -135,6 +135,17 @@ impl ServiceAccount {
     }
 }
 
+/// A service account's file without what is not needed to send: what is kept of it where it is
+/// kept. `None` if it is none.
+#[must_use]
+pub fn essentials(contents: &[u8]) -> Option<Vec<u8>> {
+    const NEEDED: [&str; 6] =
+        ["client_email", "private_key", "private_key_id", "project_id", "token_uri", "type"];
+    let mut file: Map<String, Value> = serde_json::from_slice(contents).ok()?;
+    file.retain(|name, _| NEEDED.contains(&name.as_str()));
+    serde_json::to_vec(&file).ok()
+}
+
 fn invalid(problem: &str) -> InvalidServiceAccount {
     InvalidServiceAccount(problem.to_owned())
 }
