@@ -264,7 +264,8 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
     let expected = [
         "`server.bnd` in `FILE` is not known; did you mean `bind`",
         "`server.zzzzzzzz` in `FILE` is not known; known are `bind`, `max_body_bytes`, `read_timeout`, \
-         `max_applications`, `max_in_flight`, `workers`, `drain_delay`, `shutdown_timeout`, `tls_cert`, `tls_key`",
+         `max_applications`, `secret_key`, `previous_secret_keys`, `max_sealed_open`, \
+         `max_in_flight`, `workers`, `drain_delay`, `shutdown_timeout`, `tls_cert`, `tls_key`",
         "the environment variable `PUSHLET_APNS__TIMOUT` is not known; did you mean \
          `PUSHLET_APNS__TIMEOUT`",
         "the environment variable `PUSHLET_A__B` is not known; known are `PUSHLET_SERVER__…`, \
@@ -420,6 +421,50 @@ fn user_name_comes_up_once() {
         format!("the environment {again}"),
     ];
     assert_eq!(found, Err(expected));
+}
+
+#[test]
+fn keys_are_hexadecimal_or_base64_and_in_lists_or_with_commas() {
+    let key = |byte: u8| Secret::new([byte; 32]);
+    let (hex, base64) = ("2a".repeat(32), "KysrKysrKysrKysrKysrKysrKysrKysrKysrKysrKys");
+    let file = File::new(&format!(
+        "[server]\nsecret_key = \"{hex}\"\nprevious_secret_keys = [\"{base64}=\", \"{hex}\"]"
+    ));
+
+    let server = file.load(&[]).unwrap().server;
+    assert_eq!(server.secret_key, Some(key(0x2a)));
+    assert_eq!(server.previous_secret_keys, [key(0x2b), key(0x2a)]);
+
+    let both = format!("{hex}, {base64}");
+    let variables =
+        [("PUSHLET_SERVER__SECRET_KEY", base64), ("PUSHLET_SERVER__PREVIOUS_SECRET_KEYS", &*both)];
+    let server = file.load(&variables).unwrap().server;
+    assert_eq!(server.secret_key, Some(key(0x2b)));
+    assert_eq!(server.previous_secret_keys, [key(0x2a), key(0x2b)]);
+    let none = file.load(&[("PUSHLET_SERVER__PREVIOUS_SECRET_KEYS", "")]).unwrap();
+    assert_eq!(none.server.previous_secret_keys, []);
+}
+
+#[test]
+fn wrong_keys_are_told_without_their_text() {
+    let short = "2a".repeat(31);
+    let long = format!("{}zz", "2a".repeat(32));
+
+    for wrong in [&*short, &*long, "hunter2", " "] {
+        assert_eq!(
+            variable_mistakes(&[
+                ("PUSHLET_SERVER__SECRET_KEY", wrong),
+                ("PUSHLET_SERVER__PREVIOUS_SECRET_KEYS", &format!("{wrong},")),
+            ]),
+            [
+                "the environment variable `PUSHLET_SERVER__SECRET_KEY` is text; expected 32 bytes \
+                 in hexadecimal or base64, such as `openssl rand -hex 32` writes",
+                "the environment variable `PUSHLET_SERVER__PREVIOUS_SECRET_KEYS` is text; expected \
+                 a list of keys, each 32 bytes in hexadecimal or base64, such as `openssl rand \
+                 -hex 32` writes",
+            ]
+        );
+    }
 }
 
 #[test]

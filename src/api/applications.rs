@@ -10,10 +10,13 @@ use super::params::Params;
 use super::{Api, Snapshot, answer, body};
 use crate::apps::ApplicationId;
 use crate::apps::registration::{Registration, RegistrationError};
+use crate::apps::sealed::{self, Contents, NotSealed};
 use crate::providers::Providers;
 use crate::providers::apns::credential::{Raw, valid_apple_identifier};
 use crate::providers::apns::message::is_topic;
+use crate::providers::apns::parts::Parts;
 use crate::providers::apns::{Apns, Mode};
+use crate::providers::fcm::credential::essentials;
 use crate::secret::Secret;
 
 /// Its parameters.
@@ -29,11 +32,15 @@ pub const KNOWN: &[&str] = &[
     "apns_team_id",
     "apns_topic",
     "fcm_service_account",
+    "sealed",
 ];
 
 #[derive(Serialize)]
 struct Answer<'a> {
     application_id: &'a str,
+    /// Of a sealed registration: how logs and scopes call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     apns: Option<Apple<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -67,25 +74,48 @@ async fn run(
         Some(id) => ApplicationId::parse(&id).ok_or_else(invalid_id)?,
         None => ApplicationId::fresh(),
     };
+    let is_sealed = sealed(&mut params, api)?;
     let apple = has_apple(&params).then(|| registration(&mut params)).transpose()?;
     let google = params.file("fcm_service_account")?;
-    if !api.registry.has_room_for(&id) {
+    if !is_sealed && !api.registry.has_room_for(&id) {
         return Err(full());
     }
+    let mut contents = Contents { name: id.as_str().to_owned(), apple: None, google: None };
     let mut providers = Providers::default();
-    if let Some(registration) = apple {
-        let apns = api.registrar.read(registration).await.map_err(ApiError::from)?;
+    if let Some(Registration { credential, mode, topic }) = apple {
+        let credential = api.registrar.read(credential).await?;
+        if is_sealed {
+            let parts = Parts::of(&credential).map_err(|_| ApiError::internal_error())?;
+            contents.apple =
+                Some(sealed::Apple { parts, mode: mode.as_str().to_owned(), topic: topic.clone() });
+        }
+        let apns = Apns::new(api.registrar.context(), credential, mode, topic);
         providers.apns = Some(apns.into());
     }
     if let Some(file) = google {
-        let fcm = api.registrar.read_service_account(file).await.map_err(ApiError::from)?;
+        contents.google = essentials(&file).filter(|_| is_sealed);
+        let fcm = api.registrar.read_service_account(file).await?;
         providers.fcm = Some(fcm.into());
     }
-    let answer = summary(&id, providers.apns.as_deref(), OffsetDateTime::now_utc());
+    let sealed = is_sealed.then(|| api.opened.seal().seal(&contents)).transpose()?;
+    let answer = summary(&id, sealed.as_deref(), providers.apns.as_deref());
     let answer = serde_json::to_string(&answer).map_err(|_| ApiError::internal_error())?;
-    tracing::info!(app.id = id.as_str(), "an application was registered");
-    api.registry.register(id, providers).map_err(|_| full())?;
+    if is_sealed {
+        tracing::info!(app.id = id.as_str(), "an application was sealed");
+    } else {
+        tracing::info!(app.id = id.as_str(), "an application was registered");
+        api.registry.register(id, providers).map_err(|_| full())?;
+    }
     Ok(HttpResponse::Ok().content_type("application/json").body(answer))
+}
+
+/// Whether the registration is to be sealed, and can be.
+fn sealed(params: &mut Params, api: &Api) -> Result<bool, ApiError> {
+    let is_sealed = params.boolean("sealed")?.unwrap_or(false);
+    if is_sealed && !api.opened.seal().can_seal() {
+        return Err(NotSealed::NoKey.into());
+    }
+    Ok(is_sealed)
 }
 
 fn has_apple(params: &Params) -> bool {
@@ -144,10 +174,19 @@ fn credential(params: &mut Params) -> Result<Raw, ApiError> {
     Ok(Raw::P8 { text, key_id, team_id })
 }
 
-fn summary<'a>(id: &'a ApplicationId, apns: Option<&'a Apns>, now: OffsetDateTime) -> Answer<'a> {
+fn summary<'a>(
+    id: &'a ApplicationId,
+    sealed: Option<&'a str>,
+    apns: Option<&'a Apns>,
+) -> Answer<'a> {
     let mut warnings = Vec::new();
+    let now = OffsetDateTime::now_utc();
     let apns = apns.map(|facts| apple(facts, now, &mut warnings));
-    Answer { application_id: id.as_str(), apns, warnings }
+    let (application_id, name) = match sealed {
+        Some(text) => (text, Some(id.as_str())),
+        None => (id.as_str(), None),
+    };
+    Answer { application_id, name, apns, warnings }
 }
 
 fn invalid_id() -> ApiError {
@@ -161,6 +200,15 @@ fn full() -> ApiError {
     ApiError::overloaded(
         "as many applications are registered as may be; raise server.max_applications",
     )
+}
+
+impl From<NotSealed> for ApiError {
+    fn from(problem: NotSealed) -> Self {
+        match problem {
+            NotSealed::Failed => Self::internal_error(),
+            NotSealed::NoKey | NotSealed::TooLarge(_) => Self::invalid("sealed", problem),
+        }
+    }
 }
 
 impl From<RegistrationError> for ApiError {

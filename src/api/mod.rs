@@ -53,6 +53,7 @@ use self::current::{Current, Snapshot};
 use self::error::ApiError;
 use crate::apps::Application;
 use crate::apps::feedback::timestamp;
+use crate::apps::opened::Opened;
 use crate::apps::registration::Registrar;
 use crate::apps::registry::Registry;
 use crate::delivery::Dispatcher;
@@ -88,6 +89,8 @@ pub struct Api {
     pub compat: Compat,
     /// Who is registered.
     pub registry: Arc<Registry>,
+    /// The registrations that callers keep themselves.
+    pub opened: Arc<Opened>,
     /// Reads credentials.
     pub registrar: Arc<Registrar>,
     /// Sends.

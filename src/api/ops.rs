@@ -63,9 +63,12 @@ async fn count(request: &HttpRequest, api: &Snapshot) -> Result<HttpResponse, Ap
     Ok(response.body(text))
 }
 
-/// The applications of a caller, sorted by id.
+/// The applications of a caller, sorted by id; with the sealed ones that are open, unless one of
+/// their name is registered.
 pub(super) fn applications(api: &Api, caller: &Caller<'_>) -> Vec<Arc<Application>> {
     let mut applications = api.registry.all();
+    let opened = api.opened.all().into_iter();
+    applications.extend(opened.filter(|app| api.registry.find(app.id.as_str()).is_none()));
     applications.retain(|app| caller.owns(app.id.as_str()));
     applications.sort_unstable_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
     applications

@@ -50,6 +50,7 @@ impl Report {
     }
 
     fn application<'a>(&self, app: &'a Application, now: OffsetDateTime) -> OfApplication<'a> {
+        let is_sealed = self.api.registry.find(app.id.as_str()).is_none();
         let apns = app.providers.apns.as_deref();
         let fcm = app.providers.fcm.as_deref();
         let mut warnings = Vec::new();
@@ -72,6 +73,7 @@ impl Report {
         };
         OfApplication {
             application_id: app.id.as_str(),
+            sealed: is_sealed.then_some(true),
             state,
             providers: [apns.map(|_| "apns"), fcm.map(|_| "fcm")].into_iter().flatten().collect(),
             environment: apns.map(|apns| apns.mode().as_str()),
@@ -118,6 +120,8 @@ struct Status<'a> {
 #[derive(Serialize)]
 struct OfApplication<'a> {
     application_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<bool>,
     state: &'static str,
     providers: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]

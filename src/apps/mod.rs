@@ -1,11 +1,13 @@
 //! What callers have registered.
 
 pub mod feedback;
+pub mod opened;
 pub mod preload;
 pub mod preloaded;
 pub mod record;
 pub mod registration;
 pub mod registry;
+pub mod sealed;
 pub mod webhook;
 
 use std::fmt;

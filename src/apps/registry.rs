@@ -137,7 +137,7 @@ impl Registry {
     }
 
     /// An application with other providers, and all that outlives those of `old`.
-    fn successor(
+    pub(super) fn successor(
         &self,
         old: Option<&Arc<Application>>,
         id: ApplicationId,

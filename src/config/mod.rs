@@ -21,6 +21,7 @@ use crate::apps::preload::Preload;
 use crate::config::sources::Sources;
 use crate::delivery::idempotency;
 use crate::providers::{apns, fcm, gcm};
+use crate::secret::Secret;
 use crate::telemetry;
 
 /// The whole configuration: one field for each section, as the module that uses it declares it.
@@ -68,6 +69,15 @@ pub struct Server {
     /// How many applications may be registered; past it a registration is answered 503. From 1 to
     /// 1000000.
     pub max_applications: usize,
+    /// Seals the registrations that ask for it (`sealed=true`), so that every replica with this key
+    /// serves them: 32 bytes in hexadecimal or base64, as `openssl rand -hex 32` writes them.
+    pub secret_key: Option<Secret<[u8; 32]>>,
+    /// Keys that were `secret_key` before, in a list or with commas between them: what they sealed
+    /// is still served. What was sealed with a key that stands nowhere any more is revoked.
+    pub previous_secret_keys: Vec<Secret<[u8; 32]>>,
+    /// How many sealed registrations are kept open, with their connections; the one that was used
+    /// least lately makes room, and is opened again when it is used again. From 1 to 100000.
+    pub max_sealed_open: usize,
     /// How many sends may be in flight or waiting, all applications together; past it a send is
     /// answered 503 before anything was sent. From 1 to 1000000.
     pub max_in_flight: usize,
@@ -92,6 +102,9 @@ impl Default for Server {
             max_body_bytes: 1024 * 1024,
             read_timeout: Duration::from_secs(30),
             max_applications: 10_000,
+            secret_key: None,
+            previous_secret_keys: Vec::new(),
+            max_sealed_open: 1_000,
             max_in_flight: 20_000,
             workers: 0,
             drain_delay: Duration::ZERO,

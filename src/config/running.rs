@@ -92,6 +92,9 @@ impl Fixed {
             max_body_bytes: _,
             read_timeout,
             max_applications: _,
+            secret_key,
+            previous_secret_keys,
+            max_sealed_open,
             max_in_flight: _,
             workers,
             drain_delay,
@@ -101,6 +104,10 @@ impl Fixed {
         } = new;
         self.keep("server.bind", bind, &running.bind);
         self.keep("server.read_timeout", read_timeout, &running.read_timeout);
+        self.keep("server.secret_key", secret_key, &running.secret_key);
+        let previous = &running.previous_secret_keys;
+        self.keep("server.previous_secret_keys", previous_secret_keys, previous);
+        self.keep("server.max_sealed_open", max_sealed_open, &running.max_sealed_open);
         self.keep("server.workers", workers, &running.workers);
         self.keep("server.drain_delay", drain_delay, &running.drain_delay);
         self.keep("server.shutdown_timeout", shutdown_timeout, &running.shutdown_timeout);

@@ -33,6 +33,13 @@ pub(super) fn server(table: &mut Table) -> Server {
         max_applications: table
             .take("max_applications", integer(1..=1_000_000))
             .unwrap_or(default.max_applications),
+        secret_key: table.take("secret_key", values::key),
+        previous_secret_keys: table
+            .take("previous_secret_keys", values::keys)
+            .unwrap_or(default.previous_secret_keys),
+        max_sealed_open: table
+            .take("max_sealed_open", integer(1..=100_000))
+            .unwrap_or(default.max_sealed_open),
         max_in_flight: table
             .take("max_in_flight", integer(1..=1_000_000))
             .unwrap_or(default.max_in_flight),

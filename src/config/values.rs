@@ -8,6 +8,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use crate::config::reader::Found;
+use crate::providers::file;
 use crate::secret::Secret;
 
 /// What a reader of one kind of value gives.
@@ -91,17 +92,42 @@ pub(super) fn base_url(found: &Found) -> Read<Url> {
 
 /// SHA-256 in hexadecimal.
 pub(super) fn sha256(found: &Found) -> Read<[u8; 32]> {
-    let hash = || {
-        let text = found.text().filter(|text| text.len() == 64)?;
-        let mut hash = [0; 32];
-        for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).ok()?;
-            let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            *byte = u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
-        }
-        Some(hash)
+    found.text().and_then(hex_32).ok_or_else(|| found.but_hidden("64 hexadecimal digits"))
+}
+
+fn hex_32(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).ok()?;
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        *byte = u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+    }
+    (text.len() == 64).then_some(bytes)
+}
+
+/// 32 bytes that nobody knows, in hexadecimal or base64.
+pub(super) fn key(found: &Found) -> Read<Secret<[u8; 32]>> {
+    found.text().and_then(parse_key).ok_or_else(|| found.but_hidden(KEY))
+}
+
+/// Several of them: a list, or one text with commas, which a variable can hold.
+pub(super) fn keys(found: &Found) -> Read<Vec<Secret<[u8; 32]>>> {
+    let texts = match found.text() {
+        Some("") => Some(Vec::new()),
+        Some(text) => Some(text.split(',').collect()),
+        None => found.texts(),
     };
-    hash().ok_or_else(|| found.but_hidden("64 hexadecimal digits"))
+    texts
+        .and_then(|texts| texts.into_iter().map(|text| parse_key(text.trim())).collect())
+        .ok_or_else(|| found.but_hidden(&format!("a list of keys, each {KEY}")))
+}
+
+fn parse_key(text: &str) -> Option<Secret<[u8; 32]>> {
+    let bytes = match hex_32(text) {
+        Some(bytes) => bytes,
+        None => file::base64(text.as_bytes())?.try_into().ok()?,
+    };
+    Some(Secret::new(bytes))
 }
 
 /// One of a few words; the first column is what is written.
@@ -198,6 +224,9 @@ fn spell(duration: Duration) -> impl Display {
     let (unit, length) = UNITS.iter().find(|(_, length)| fits(*length)).unwrap_or(&("s", 1_000));
     format!("{}{unit}", millis / u128::from(*length))
 }
+
+/// What a key has to be.
+const KEY: &str = "32 bytes in hexadecimal or base64, such as `openssl rand -hex 32` writes";
 
 /// The units of a duration and their length in milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];

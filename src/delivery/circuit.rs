@@ -103,7 +103,10 @@ impl Circuits {
             Verdict::Close if self.len.load(Ordering::Acquire) == 0 => {}
             Verdict::Close => {
                 let mut open = self.open();
-                open.remove(&app.id);
+                // Sealed registrations may share a name, and the circuit may be another one's.
+                if open.get(&app.id).is_some_and(|circuit| circuit.is_of(apns)) {
+                    open.remove(&app.id);
+                }
                 self.len.store(open.len(), Ordering::Release);
             }
             Verdict::Nothing => {}

@@ -10,10 +10,12 @@ use crate::api::auth::Door;
 use crate::api::body::Limits;
 use crate::api::{Api, Started};
 use crate::apps::feedback::Feedback;
+use crate::apps::opened::{self, Opened};
 use crate::apps::preloaded::Preloaded;
 use crate::apps::record::Record;
 use crate::apps::registration::Registrar;
 use crate::apps::registry::Registry;
+use crate::apps::sealed::Seal;
 use crate::apps::{Application, ApplicationId};
 use crate::config::Config;
 use crate::delivery::idempotency::Idempotency;
@@ -55,12 +57,15 @@ pub(super) fn first(
     let mut bridge = Bridge::default();
     let registrar = Registrar::start(Arc::clone(&apns), Arc::clone(&fcm))
         .map_err(|error| format!("no thread for credentials: {error}"))?;
+    let (registry, registrar) = (Arc::new(registry), Arc::new(registrar));
+    let opened = opened(config, &registry, &registrar)?;
     let api = Api {
         door: Door::new(&config.auth, loopback),
         body: limits(config),
         compat: config.compat.clone(),
-        registry: Arc::new(registry),
-        registrar: Arc::new(registrar),
+        registry,
+        opened: Arc::new(opened),
+        registrar,
         dispatcher: Arc::new(Dispatcher::new(&admission(config), webhooks).metered(&metrics)),
         idempotency: Arc::new(Idempotency::new(&config.idempotency, runtime.clone())),
         bare_keys: bare_keys(config, runtime, &metrics, &bridge.record),
@@ -71,6 +76,18 @@ pub(super) fn first(
         draining: Arc::default(),
     };
     Ok((api, Parts { apns, fcm, preloaded, bridge, shown: None, runtime: runtime.clone() }))
+}
+
+/// The sealed registrations of a relay that starts.
+fn opened(
+    config: &Config,
+    registry: &Arc<Registry>,
+    registrar: &Arc<Registrar>,
+) -> Result<Opened, String> {
+    let server = &config.server;
+    let seal = Seal::new(server.secret_key.as_ref(), &server.previous_secret_keys)?;
+    let limits = opened::Limits { open: server.max_sealed_open, names: server.max_applications };
+    Ok(Opened::new(seal, limits, Arc::clone(registrar), Arc::clone(registry)))
 }
 
 /// The mistake of a configuration that names more applications than it allows.

@@ -2,3 +2,4 @@
 
 mod preload;
 mod registration;
+mod sealed;
