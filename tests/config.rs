@@ -769,3 +769,18 @@ fn a_webhook_needs_a_secret_and_a_secret_a_webhook() {
         ["`feedback.webhook_secret` stands without `feedback.webhook_url`; give both or none"]
     );
 }
+
+#[test]
+fn hosts_of_webhooks_are_hosts() {
+    let of_example = File::new("[feedback]\nwebhook_hosts = [\"*.example.com\", \"[::1]:8080\"]");
+    let wrong = mistakes("[feedback]\nwebhook_hosts = [\"https://example.com\"]");
+
+    let hosts = of_example.load(&[]).unwrap().feedback.webhook_hosts;
+    assert_eq!(hosts, ["*.example.com", "[::1]:8080"]);
+    assert_eq!(
+        wrong,
+        ["`feedback.webhook_hosts` in `FILE` has the entry `https://example.com`; expected \
+          a list of hosts, such as \"hooks.example.com\", in which `*` and `?` stand for any \
+          characters and for one"]
+    );
+}

@@ -1,8 +1,11 @@
 //! `POST /register_application`: from an uploaded credential to an application.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use time::OffsetDateTime;
+use url::Url;
 
 use super::credentials::{Apple, apple};
 use super::error::ApiError;
@@ -10,7 +13,9 @@ use super::params::Params;
 use super::{Api, Snapshot, answer, body};
 use crate::apps::ApplicationId;
 use crate::apps::registration::{Registration, RegistrationError};
+use crate::apps::registry::Registry;
 use crate::apps::sealed::{self, Contents, NotSealed};
+use crate::apps::webhook::{self, Webhook};
 use crate::providers::Providers;
 use crate::providers::apns::credential::{Raw, valid_apple_identifier};
 use crate::providers::apns::message::is_topic;
@@ -33,6 +38,8 @@ pub const KNOWN: &[&str] = &[
     "apns_topic",
     "fcm_service_account",
     "sealed",
+    "webhook_secret",
+    "webhook_url",
 ];
 
 #[derive(Serialize)]
@@ -77,6 +84,7 @@ async fn run(
     let is_sealed = sealed(&mut params, api)?;
     let apple = has_apple(&params).then(|| registration(&mut params)).transpose()?;
     let google = params.file("fcm_service_account")?;
+    let reports = reports(&mut params, &api.registry, is_sealed)?;
     if !is_sealed && !api.registry.has_room_for(&id) {
         return Err(full());
     }
@@ -104,7 +112,8 @@ async fn run(
         tracing::info!(app.id = id.as_str(), "an application was sealed");
     } else {
         tracing::info!(app.id = id.as_str(), "an application was registered");
-        api.registry.register(id, providers).map_err(|_| full())?;
+        api.registry.register(id.clone(), providers).map_err(|_| full())?;
+        report(api, &id, reports);
     }
     Ok(HttpResponse::Ok().content_type("application/json").body(answer))
 }
@@ -116,6 +125,50 @@ fn sealed(params: &mut Params, api: &Api) -> Result<bool, ApiError> {
         return Err(NotSealed::NoKey.into());
     }
     Ok(is_sealed)
+}
+
+/// Has the dead tokens of an application reported there from now on.
+fn report(api: &Api, id: &ApplicationId, reports: Option<Option<Arc<Webhook>>>) {
+    if let (Some(application), Some(webhook)) = (api.registry.find(id.as_str()), reports) {
+        application.feedback.report_to(webhook);
+    }
+}
+
+/// Where dead tokens are to be reported; the outer `None` is where they are now, the inner one
+/// where the configuration says.
+fn reports(
+    params: &mut Params,
+    registry: &Registry,
+    is_sealed: bool,
+) -> Result<Option<Option<Arc<Webhook>>>, ApiError> {
+    let url = params.text("webhook_url")?;
+    let secret = params.secret("webhook_secret")?;
+    if is_sealed && (url.is_some() || secret.is_some()) {
+        return Err(ApiError::conflicting_parameters(
+            "sealed and webhook_url exclude each other: dead tokens of a sealed application are \
+             reported where the configuration says; leave one out",
+        ));
+    }
+    let Some(url) = url else {
+        let problem = "belongs to webhook_url; give both or none";
+        return secret.map_or(Ok(None), |_| Err(ApiError::invalid("webhook_secret", problem)));
+    };
+    if url.is_empty() {
+        return Ok(Some(None));
+    }
+    let url = Url::parse(&url).ok().filter(webhook::is_safe).ok_or_else(|| {
+        let problem = "must be an https address without user name, password and fragment";
+        ApiError::invalid("webhook_url", problem)
+    })?;
+    if !registry.takes_webhook(&url) {
+        let problem = "names a host that is not in feedback.webhook_hosts; who runs this relay \
+                       says which are";
+        return Err(ApiError::invalid("webhook_url", problem));
+    }
+    let secret = secret.ok_or_else(|| {
+        ApiError::invalid("webhook_secret", "is needed with webhook_url; reports are signed")
+    })?;
+    Ok(Some(Some(Arc::new(Webhook { url, secret }))))
 }
 
 fn has_apple(params: &Params) -> bool {

@@ -35,6 +35,7 @@ const EMPTY_IS_LEFT_OUT: &[&str] = &[
     "target_content_id",
     "thread_id",
     "to",
+    "webhook_secret",
 ];
 
 /// What may be bytes; everything else is text.

@@ -26,6 +26,10 @@ pub struct Settings {
     pub webhook_url: Option<Url>,
     /// The secret that reports to `webhook_url` are signed with.
     pub webhook_secret: Option<Secret<String>>,
+    /// The hosts, with a port where it is not 443, that callers may name as the `webhook_url` of a
+    /// registration; `*` and `?` stand for any characters and for one. With none they may not name
+    /// any: the relay would post for them into the network that it stands in.
+    pub webhook_hosts: Vec<String>,
     /// How long one report is tried again while its receiver cannot be reached or answers 429 or
     /// 5xx. From 1 s to 24 h.
     pub webhook_timeout: Duration,
@@ -46,6 +50,7 @@ impl Default for Settings {
             max_tokens: 100_000,
             webhook_url: None,
             webhook_secret: None,
+            webhook_hosts: Vec::new(),
             webhook_timeout: Duration::from_secs(10 * 60),
         }
     }

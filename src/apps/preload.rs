@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
+use url::Url;
 
+use super::webhook::Webhook;
 use crate::providers::apns::credential::{Credential, Raw};
 use crate::providers::apns::{self, Apns, Mode};
 use crate::providers::fcm::credential::Origin;
@@ -43,6 +45,10 @@ pub struct Preload {
     pub apns_mode: Mode,
     /// A service account of Google's, beside the Apple credential or alone.
     pub fcm_service_account: Option<Source>,
+    /// Where its dead tokens are reported, instead of `feedback.webhook_url`.
+    pub webhook_url: Option<Url>,
+    /// What those reports are signed with: text or environment variable.
+    pub webhook_secret: Option<Source>,
 }
 
 /// Where the configuration says that a credential is.
@@ -118,6 +124,15 @@ impl Preload {
         let source = self.fcm_service_account.as_ref();
         source
             .map(|source| source.contents().map_err(|reason| Unusable::unread(of_google(&reason))))
+    }
+
+    /// Where its dead tokens are reported. `None`: the entry does not say.
+    pub(super) fn webhook(&self) -> Option<Result<Webhook, String>> {
+        let (url, secret) = (self.webhook_url.clone()?, self.webhook_secret.as_ref()?);
+        Some(secret.bytes().and_then(|secret| match String::from_utf8(secret) {
+            Ok(secret) if !secret.is_empty() => Ok(Webhook { url, secret: Secret::new(secret) }),
+            Ok(_) | Err(_) => Err("webhook_secret is empty or not UTF-8".to_owned()),
+        }))
     }
 
     /// The Apple side with this credential; it may take seconds of CPU.

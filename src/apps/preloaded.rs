@@ -14,6 +14,7 @@ use openssl::sha::Sha256;
 use super::ApplicationId;
 use super::preload::{Preload, Unusable};
 use super::registry::{Change, Registry, Revision, is_same};
+use super::webhook::Webhook;
 use crate::providers::apns::credential::Raw;
 use crate::providers::apns::{self, Apns};
 use crate::providers::fcm::{self, Fcm};
@@ -29,6 +30,7 @@ pub struct Preloaded {
 struct Entry {
     apple: Option<Side<Apns>>,
     google: Option<Side<Fcm>>,
+    webhook: Option<Arc<Webhook>>,
 }
 
 /// One credential of an entry.
@@ -68,9 +70,11 @@ impl Preloaded {
         let mut former = std::mem::take(&mut self.entries);
         let mut changes = Changes::default();
         let mut revisions = Vec::new();
+        let mut webhooks = Vec::new();
         for preload in entries {
             let Some(id) = ApplicationId::parse(&preload.application_id) else { continue };
             let entry = former.remove(&id).unwrap_or_default();
+            webhooks.push((id.clone(), preload.webhook(), entry.webhook));
             let now = registry.find(id.as_str());
             let providers = now.as_ref().map(|now| &now.providers);
             let apple = Settling {
@@ -93,7 +97,7 @@ impl Preloaded {
                 |file| Preload::fcm(file, fcm),
                 |why| Fcm::unusable(fcm, why.told.clone()),
             );
-            self.entries.insert(id.clone(), Entry { apple, google });
+            self.entries.insert(id.clone(), Entry { apple, google, webhook: None });
             if matches!((&apple_change, &google_change), (Change::Keep, Change::Keep)) {
                 continue;
             }
@@ -104,12 +108,17 @@ impl Preloaded {
             revisions.push(Revision { id, apns: apple_change, fcm: google_change });
         }
         changes.removed = former.len();
-        revisions.extend(former.into_iter().map(|(id, entry)| Revision {
-            id,
-            apns: taken(entry.apple),
-            fcm: taken(entry.google),
+        revisions.extend(former.into_iter().map(|(id, entry)| {
+            webhooks.push((id.clone(), None, entry.webhook));
+            Revision { id, apns: taken(entry.apple), fcm: taken(entry.google) }
         }));
         registry.revise(revisions);
+        for (id, found, known) in webhooks {
+            let ours = settle_webhook(registry, &id, found, known);
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.webhook = ours;
+            }
+        }
         changes
     }
 }
@@ -176,6 +185,43 @@ impl<T> Settling<'_, T> {
         };
         let fresh = Arc::new(fresh);
         (Some(Side { mark, ours: Arc::downgrade(&fresh) }), Change::Put(fresh))
+    }
+}
+
+/// Lets dead tokens be reported where the configuration says, and gives what it brought.
+fn settle_webhook(
+    registry: &Registry,
+    id: &ApplicationId,
+    found: Option<Result<Webhook, String>>,
+    known: Option<Arc<Webhook>>,
+) -> Option<Arc<Webhook>> {
+    let feedback = Arc::clone(&registry.find(id.as_str())?.feedback);
+    match found {
+        Some(Ok(webhook)) => {
+            let webhook = Arc::new(webhook);
+            feedback.report_to(Some(Arc::clone(&webhook)));
+            Some(webhook)
+        }
+        Some(Err(reason)) => {
+            let app_id = id.as_str();
+            tracing::error!(
+                app.id = app_id,
+                reason,
+                "the webhook of an application of the configuration cannot be used; its dead \
+                 tokens are reported where they were"
+            );
+            known
+        }
+        None => {
+            let in_force = feedback.webhook();
+            // What a registration named stays.
+            if let (Some(known), Some(in_force)) = (known, in_force)
+                && Arc::ptr_eq(&known, &in_force)
+            {
+                feedback.report_to(None);
+            }
+            None
+        }
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 
+use url::Url;
+
 use super::feedback::{self, Feedback};
+use super::webhook::Hosts;
 use super::{Application, ApplicationId};
 use crate::providers::Providers;
 use crate::providers::apns::Apns;
@@ -16,6 +19,8 @@ pub struct Registry {
     max_applications: AtomicUsize,
     /// How many dead tokens the list of a new application may hold.
     max_tokens: AtomicUsize,
+    /// Guards what of the configuration says where callers may have dead tokens reported.
+    hosts: RwLock<Hosts>,
     /// Guards the map; looked into for each send, written by registrations.
     applications: RwLock<HashMap<Arc<str>, Arc<Application>>>,
 }
@@ -68,6 +73,7 @@ impl Registry {
         Self {
             max_applications: max_applications.into(),
             max_tokens: feedback.max_tokens.into(),
+            hosts: RwLock::new(Hosts::new(&feedback.webhook_hosts)),
             applications: RwLock::default(),
         }
     }
@@ -76,9 +82,17 @@ impl Registry {
     pub fn change_limits(&self, max_applications: usize, feedback: &feedback::Settings) {
         self.max_applications.store(max_applications, Ordering::Relaxed);
         self.max_tokens.store(feedback.max_tokens, Ordering::Relaxed);
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) =
+            Hosts::new(&feedback.webhook_hosts);
         for application in self.read().values() {
             application.feedback.change_limits(feedback);
         }
+    }
+
+    /// Whether a caller may have dead tokens reported there.
+    #[must_use]
+    pub fn takes_webhook(&self, url: &Url) -> bool {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).allow(url)
     }
 
     /// The application of this name.

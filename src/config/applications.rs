@@ -42,6 +42,8 @@ fn application(entry: &mut Table) -> Option<Preload> {
         apns_topic: entry.take("apns_topic", text),
         apns_mode: entry.take("apns_mode", word(&modes)).unwrap_or_default(),
         fcm_service_account: source(entry, FCM),
+        webhook_url: entry.take("webhook_url", values::https_or_loopback),
+        webhook_secret: password(entry, WEBHOOK_SECRET),
     };
     application_id.map(|_| application)
 }
@@ -77,6 +79,8 @@ fn check_credentials(entry: &mut Table) {
         (given(&["apns_team_id"]), "apns_team_id", p8, "apns_p8"),
         (p8, "apns_p8", given(&["apns_key_id"]), "apns_key_id"),
         (p8, "apns_p8", given(&["apns_team_id"]), "apns_team_id"),
+        (given(&["webhook_url"]), "webhook_url", given(&WEBHOOK_SECRET), "webhook_secret"),
+        (given(&WEBHOOK_SECRET), "webhook_secret", given(&["webhook_url"]), "webhook_url"),
     ];
     for (given, name, needed, other) in pairs {
         if given && !needed {
@@ -120,3 +124,4 @@ const P12_PASS: [&str; 2] = ["apns_p12_pass", "apns_p12_pass_env"];
 const PEM: [&str; 3] = ["apns_pem", "apns_pem_file", "apns_pem_env"];
 const PEM_PASS: [&str; 2] = ["apns_pem_pass", "apns_pem_pass_env"];
 const P8: [&str; 3] = ["apns_p8", "apns_p8_file", "apns_p8_env"];
+const WEBHOOK_SECRET: [&str; 2] = ["webhook_secret", "webhook_secret_env"];

@@ -173,6 +173,9 @@ pub(super) fn feedback(table: &mut Table) -> feedback::Settings {
         max_tokens: table.take("max_tokens", integer(0..=10_000_000)).unwrap_or(default.max_tokens),
         webhook_url: table.take("webhook_url", values::https_or_loopback),
         webhook_secret: table.take("webhook_secret", values::secret),
+        webhook_hosts: table
+            .take("webhook_hosts", values::host_globs)
+            .unwrap_or(default.webhook_hosts),
         webhook_timeout: table
             .take("webhook_timeout", webhook_timeout)
             .unwrap_or(default.webhook_timeout),

@@ -189,14 +189,25 @@ pub(super) fn application_id(found: &Found) -> Read<String> {
 
 /// A list of ids or globs. A character that no id can hold would never match anything.
 pub(super) fn globs(found: &Found) -> Read<Vec<String>> {
-    let is_glob = |text: &&str| {
-        let known = |character| is_id_character(character) || "*?".contains(character);
-        !text.is_empty() && text.chars().all(known)
-    };
     let expected = "a list of application ids, in which `*` and `?` stand for any characters and \
                     for one";
+    list(found, expected, |character| is_id_character(character) || "*?".contains(character))
+}
+
+/// A list of hosts or globs, each perhaps with a port.
+pub(super) fn host_globs(found: &Found) -> Read<Vec<String>> {
+    let expected = "a list of hosts, such as \"hooks.example.com\", in which `*` and `?` stand for \
+                    any characters and for one";
+    let known =
+        |character: char| character.is_ascii_alphanumeric() || ".-:[]*?".contains(character);
+    list(found, expected, known)
+}
+
+/// A list of texts made of certain characters.
+fn list(found: &Found, expected: &str, is_known: impl Fn(char) -> bool) -> Read<Vec<String>> {
+    let is_right = |text: &&str| !text.is_empty() && text.chars().all(&is_known);
     let texts = found.texts().ok_or_else(|| found.but(expected))?;
-    match texts.iter().find(|text| !is_glob(text)) {
+    match texts.iter().find(|text| !is_right(text)) {
         Some(wrong) => {
             Err(format!("has the entry `{}`; expected {expected}", wrong.escape_debug()))
         }

@@ -4,16 +4,18 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use pushlet::apps::preload::{Preload, Source};
 use pushlet::config::Config;
 use pushlet::secret::Secret;
 use pushlet::simulator::Options;
 use serde_json::{Value, json};
 
 use crate::support::google::Google;
+use crate::support::keys::Authority;
 use crate::support::receiver::{Posted, Receiver, Reply};
-use crate::support::relay::TOKEN;
+use crate::support::relay::{TOKEN, TOPIC};
 use crate::support::tools::require;
-use crate::support::wire::{Bench, FEEDBACK, ok, seen};
+use crate::support::wire::{Bench, FEEDBACK, Seen, ok, refusal, seen};
 
 const SECRET: &str = "a long secret";
 
@@ -248,5 +250,146 @@ async fn a_reload_names_another_receiver() {
 
     assert_eq!(second.wait_for(1).await[0].tokens(), [dead(2)]);
     assert_eq!(first.posted().len(), 1);
+    bench.stop().await;
+}
+
+/// A relay with a receiver for all, where callers may name those of this machine.
+async fn open_bench(receiver: &Receiver) -> Bench {
+    let configure = reporting_to(receiver);
+    Bench::configured(|config| {
+        configure(config);
+        config.feedback.webhook_hosts = vec!["127.0.0.1:*".to_owned()];
+    })
+    .await
+}
+
+/// Registers `app` with these fields beside.
+async fn register(bench: &Bench, fields: &[(&str, &str)]) -> Seen {
+    let p12 = Authority::new().apple_certificate(TOPIC).build().p12("");
+    let fields = [&[("application_id", "app")], fields].concat();
+    seen(bench.upload("apns_p12", &p12, &fields)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_receiver_holds_up_the_reports_of_its_application_alone() {
+    let (of_all, own) = (Receiver::start().await, Receiver::start().await);
+    let bench = open_bench(&of_all).await;
+    let fields = [("webhook_url", own.url.as_str()), ("webhook_secret", "another")];
+    assert_eq!(register(&bench, &fields).await.status, 200);
+    bench.relay.register("other").await;
+    own.reply(&[Reply::Silence; 10]);
+    send_dead(&bench, 1).await;
+    own.wait_for(1).await;
+
+    send_dead(&bench, 2).await;
+    bench.relay.send("other", &dead(3), "x").await;
+
+    let reported = of_all.wait_for(1).await;
+    assert_eq!(reported[0].json()["application_id"], "other");
+    assert_eq!(reported[0].tokens(), [dead(3)]);
+    assert_eq!(own.posted()[0].tokens(), [dead(1)]);
+    if require("Python", &["python3", "--version"]) {
+        assert!(is_genuine(&own.posted()[0], "another"));
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_outlives_a_new_credential_and_is_taken_back_by_an_empty_one() {
+    let (of_all, own) = (Receiver::start().await, Receiver::start().await);
+    let bench = open_bench(&of_all).await;
+    let fields = [("webhook_url", own.url.as_str()), ("webhook_secret", "another")];
+
+    for (number, fields) in [fields.as_slice(), &[], &[("webhook_url", "")]].iter().enumerate() {
+        assert_eq!(register(&bench, fields).await.status, 200);
+        send_dead(&bench, number).await;
+        let waited = if number < 2 { own.wait_for(number + 1) } else { of_all.wait_for(1) };
+        assert_eq!(waited.await.pop().unwrap().tokens(), [dead(number)]);
+    }
+    assert_eq!((own.posted().len(), of_all.posted().len()), (2, 1));
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_names_only_receivers_that_are_allowed() {
+    let own = Receiver::start().await;
+    let url = own.url.as_str();
+    let bench = open_bench(&own).await;
+    let closed = Bench::start().await;
+    let secret = ("webhook_secret", "s");
+
+    for (bench, fields, wrong, message) in [
+        (
+            &closed,
+            vec![("webhook_url", url), secret],
+            "webhook_url",
+            "webhook_url names a host that is not in feedback.webhook_hosts; who runs this relay \
+             says which are",
+        ),
+        (
+            &bench,
+            vec![("webhook_url", "https://169.254.169.254/latest"), secret],
+            "webhook_url",
+            "webhook_url names a host that is not in feedback.webhook_hosts; who runs this relay \
+             says which are",
+        ),
+        (
+            &bench,
+            vec![("webhook_url", "http://example.com/"), secret],
+            "webhook_url",
+            "webhook_url must be an https address without user name, password and fragment",
+        ),
+        (
+            &bench,
+            vec![("webhook_url", url)],
+            "webhook_secret",
+            "webhook_secret is needed with webhook_url; reports are signed",
+        ),
+        (
+            &bench,
+            vec![secret],
+            "webhook_secret",
+            "webhook_secret belongs to webhook_url; give both or none",
+        ),
+    ] {
+        let answer = register(bench, &fields).await;
+
+        assert_eq!(answer.told(), refusal(400, &format!("invalid_{wrong}"), message));
+    }
+    bench.stop().await;
+    closed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_names_the_receiver_of_an_application() {
+    let (of_all, own) = (Receiver::start().await, Receiver::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.p12");
+    let p12 = Authority::new().apple_certificate(TOPIC).build().p12("");
+    std::fs::write(&file, p12).unwrap();
+    let plain = Preload {
+        application_id: "app".to_owned(),
+        apns_p12: Some(Source::File(file)),
+        ..Preload::default()
+    };
+    let with_own = Preload {
+        webhook_url: Some(own.url.clone()),
+        webhook_secret: Some(Source::Text(Secret::new("another".to_owned()))),
+        ..plain.clone()
+    };
+    let configure = reporting_to(&of_all);
+    let bench = Bench::configured(|config| {
+        configure(config);
+        config.applications = vec![with_own];
+    })
+    .await;
+
+    send_dead(&bench, 1).await;
+    assert_eq!(own.wait_for(1).await[0].tokens(), [dead(1)]);
+    bench.relay.reload(|config| config.applications = vec![plain]).unwrap();
+    send_dead(&bench, 2).await;
+
+    assert_eq!(of_all.wait_for(1).await[0].tokens(), [dead(2)]);
+    assert_eq!(own.posted().len(), 1);
     bench.stop().await;
 }
