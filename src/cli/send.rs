@@ -189,6 +189,7 @@ enum Fate {
 impl Fate {
     fn of(body: &Value) -> Self {
         match (body["error"].as_str(), body["results"].as_array()) {
+            (Some(_), _) if is_put_off(body) => Self::NotSent,
             (Some(code), _) => Self::of_error(code, body["delivery"].as_str()),
             (None, Some(rows)) => rows.iter().map(Self::of_row).max().unwrap_or(Self::Accepted),
             (None, None) => Self::Accepted,
@@ -202,9 +203,7 @@ impl Fate {
             | ("apns_protocol_error" | "gcm_protocol_error" | "internal_error", None) => {
                 Self::Unknown
             }
-            (_, Some(_)) | ("overloaded" | "apns_throttled" | "gcm_throttled", None) => {
-                Self::NotSent
-            }
+            (_, Some(_)) => Self::NotSent,
             (
                 "apns_credentials_rejected"
                 | "invalid_apns_p12"
@@ -244,6 +243,7 @@ impl Fate {
         match (row["error"].as_str(), row["delivery"].as_str()) {
             (None, _) => Self::Accepted,
             (Some(_), Some("unknown")) => Self::Unknown,
+            (Some(_), _) if is_put_off(row) => Self::NotSent,
             (
                 Some(
                     "DeviceMessageRateExceeded"
@@ -268,4 +268,9 @@ impl Fate {
             Self::Unknown => 5,
         })
     }
+}
+
+/// It is said when to come back, and so nothing can have arrived.
+fn is_put_off(answer: &Value) -> bool {
+    answer["retry_after"].is_number()
 }

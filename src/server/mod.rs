@@ -21,7 +21,6 @@ use tokio::time::Instant;
 
 pub use self::direct::{Answer, Direct};
 pub use self::reload::{Reloaded, Reloader};
-pub use self::state::too_many;
 use crate::api;
 use crate::api::current::Current;
 use crate::config::Config;
@@ -182,6 +181,13 @@ impl Server {
         webhooks.finish(end.saturating_duration_since(Instant::now())).await;
         ended
     }
+}
+
+/// What would stop a start with this configuration, though it is right in itself: sentences.
+#[must_use]
+pub fn obstacles(config: &Config) -> Vec<String> {
+    let unreadable = tls::Shown::read(&config.server).err();
+    state::too_many(config).into_iter().chain(unreadable).collect()
 }
 
 /// As the standard library does it, but with room for a burst of callers.

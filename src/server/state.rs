@@ -91,8 +91,7 @@ fn opened(
 }
 
 /// The mistake of a configuration that names more applications than it allows.
-#[must_use]
-pub fn too_many(config: &Config) -> Option<String> {
+pub(super) fn too_many(config: &Config) -> Option<String> {
     let (count, max) = (config.applications.len(), config.server.max_applications);
     (count > max).then(|| {
         format!(

@@ -362,6 +362,22 @@ fn more_applications_than_may_be_are_a_problem() {
 }
 
 #[test]
+fn certificate_of_the_listener_is_looked_at() {
+    let key = Authority::new().server_certificate(&["localhost"]).key_pem();
+    let shown = Authority::new().server_certificate(&["localhost"]).certificate_pem();
+    let file = File::new("cert.pem", &shown);
+    file.beside("key.pem", &key);
+    let config = "[server]\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n";
+    let path = file.beside("pushlet.toml", config.as_bytes());
+
+    let (code, found) = check(&File { path, ..file }, &[]);
+
+    let problems = found["problems"].as_array().unwrap();
+    assert_eq!((code, problems.len()), (Some(1), 1), "{found}");
+    assert!(problems[0].as_str().unwrap().contains("`server.tls_key`"), "{found}");
+}
+
+#[test]
 fn credentials_of_no_use_are_problems() {
     let expired = Authority::new().apple_certificate(TOPIC).valid(-9, -2).build().p12("");
     let soon = Authority::new()

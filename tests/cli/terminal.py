@@ -25,7 +25,8 @@ while True:
     shown += piece
     while shown.count(b"password: ") > prompts:
         # The prompt comes before the echo is turned off, and a person after both.
-        while termios.tcgetattr(terminal)[3] & termios.ECHO:
+        until = time.monotonic() + 60
+        while termios.tcgetattr(terminal)[3] & termios.ECHO and time.monotonic() < until:
             time.sleep(0.01)
         line = lines[prompts] if prompts < len(lines) else ""
         os.write(terminal, line.encode() + b"\n")

@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<ExitC
 }
 
 async fn look(config: &Config, connect: bool, runtime: &Handle, report: &mut Report) {
-    report.problems.extend(pushlet::server::too_many(config));
+    report.problems.extend(pushlet::server::obstacles(config));
     let apns = match apns::Context::new(config.apns.clone(), runtime.clone()) {
         Ok(context) => Arc::new(context),
         Err(problem) => return report.problems.push(problem),
