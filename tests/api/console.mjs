@@ -346,6 +346,9 @@ const scenarios = {
     const { page } = await open();
     await textIs(page, "#state", "Ready");
     console.log("stop");
+    await lines.next();
+    // As if somebody came back to the page, which then asks at once.
+    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await textIs(page, "#state", "Draining: it stops after what is in flight");
     assert.equal(await page.title(), "Draining – Pushlet");
     await textIs(page, "#state", "Does not answer");

@@ -359,14 +359,21 @@ async fn a_relay_that_is_gone_is_said_to_be_gone() {
     if !require_browser() {
         return;
     }
-    let of_drain = |config: &mut Config| config.server.drain_delay = Duration::from_secs(10);
+    let of_drain = |config: &mut Config| config.server.drain_delay = Duration::from_secs(20);
     let Bench { peer, relay } = Bench::configured(of_drain).await;
     let mut config = peer.config.clone();
     config.server.bind = relay.address;
 
     let mut person = Person::sent_to(&relay, "gone", json!({}));
     assert_eq!(person.says(), "stop");
-    relay.stop().await;
+    let ready = relay.url("/readyz");
+    let stopping = tokio::spawn(relay.stop());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    while client.get(&ready).send().await.unwrap().status() != 503 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    person.tell("draining");
+    stopping.await.unwrap();
     assert_eq!(person.says(), "start");
     let relay = Relay::start(config).await;
     person.tell("started");
