@@ -269,7 +269,7 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
         "the environment variable `PUSHLET_APNS__TIMOUT` is not known; did you mean \
          `PUSHLET_APNS__TIMEOUT`",
         "the environment variable `PUSHLET_A__B` is not known; known are `PUSHLET_SERVER__…`, \
-         `PUSHLET_AUTH__…`, `PUSHLET_APNS__…`, `PUSHLET_FCM__…`, `PUSHLET_GCM__…`, `PUSHLET_COMPAT__…`, \
+         `PUSHLET_AUTH__…`, `PUSHLET_APNS__…`, `PUSHLET_FCM__…`, `PUSHLET_GCM__…`, `PUSHLET_PROXY__…`, `PUSHLET_COMPAT__…`, \
          `PUSHLET_FEEDBACK__…`, `PUSHLET_IDEMPOTENCY__…`, `PUSHLET_OPS__…`, `PUSHLET_LOG__…`",
         "the environment variable `PUSHLET_GCN__TIMEOUT` is not known; did you mean \
          `PUSHLET_GCM__…`",

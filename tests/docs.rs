@@ -17,6 +17,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("fcm", "src/providers/fcm/mod.rs", "Settings"),
     ("gcm", "src/providers/gcm.rs", "Settings"),
     ("gcm.bridge", "src/providers/gcm.rs", "Bridge"),
+    ("proxy", "src/transport/proxy.rs", "Settings"),
     ("compat", "src/api/mod.rs", "Compat"),
     ("feedback", "src/apps/feedback.rs", "Settings"),
     ("idempotency", "src/delivery/idempotency.rs", "Settings"),
@@ -93,7 +94,7 @@ fn every_scalar_setting_is_an_environment_variable() {
         let (section, key) = name.split_once('.').unwrap();
         let other = another(&name, &value);
         let variable = format!("PUSHLET_{section}__{key}").to_uppercase();
-        let text = other.trim_matches('"').to_owned();
+        let text = other.trim_matches(['[', '"', ']']).to_owned();
         let companion = COMPANIONS.iter().find(|(one, ..)| *one == name);
         let beside = companion.map(|(_, key, value)| {
             (format!("PUSHLET_{section}__{key}").to_uppercase(), (*value).to_owned())
@@ -237,6 +238,8 @@ fn another(name: &str, value: &str) -> String {
         ("server.secret_key" | "server.previous_secret_keys", _) => {
             format!("\"{}\"", "1f".repeat(32))
         }
+        ("proxy.url", _) => "\"http://localhost:3128\"".to_owned(),
+        (_, "[]") => "[\"10.0.0.1\"]".to_owned(),
         (_, "false") => "true".to_owned(),
         (_, url) if url.starts_with("\"https:") => "\"https://localhost:2197\"".to_owned(),
         (_, text) if text.starts_with('"') => "\"7s\"".to_owned(),

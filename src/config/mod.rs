@@ -23,6 +23,7 @@ use crate::delivery::idempotency;
 use crate::providers::{apns, fcm, gcm};
 use crate::secret::Secret;
 use crate::telemetry;
+use crate::transport::proxy;
 
 /// The whole configuration: one field for each section, as the module that uses it declares it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Config {
     pub fcm: fcm::Settings,
     /// The section `[gcm]`.
     pub gcm: gcm::Settings,
+    /// The section `[proxy]`.
+    pub proxy: proxy::Settings,
     /// The section `[compat]`.
     pub compat: Compat,
     /// The section `[feedback]`.
@@ -160,6 +163,7 @@ impl Config {
         let apns = sources.section("apns", sections::apns);
         let fcm = sources.section("fcm", sections::fcm);
         let gcm = sources.section("gcm", sections::gcm);
+        let proxy = sources.section("proxy", sections::proxy);
         let compat = sources.section("compat", sections::compat);
         let feedback = sources.section("feedback", sections::feedback);
         let idempotency = sources.section("idempotency", sections::idempotency);
@@ -173,6 +177,7 @@ impl Config {
             apns,
             fcm,
             gcm,
+            proxy,
             compat,
             feedback,
             idempotency,

@@ -264,9 +264,15 @@ impl Found {
         }
     }
 
-    /// The value as a list of texts.
+    /// The value as a list of texts; the environment has commas between them.
     pub(super) fn texts(&self) -> Option<Vec<&str>> {
-        self.value.as_array()?.iter().map(Value::as_str).collect()
+        match self.origin {
+            Origin::File => self.value.as_array()?.iter().map(Value::as_str).collect(),
+            Origin::Variable(_) => {
+                let texts = self.text()?.split(',').map(str::trim);
+                Some(texts.filter(|text| !text.is_empty()).collect())
+            }
+        }
     }
 
     /// What is wrong, with the value.

@@ -9,6 +9,7 @@ use crate::delivery::idempotency;
 use crate::providers::gcm::AccountSource;
 use crate::providers::{apns, fcm, gcm};
 use crate::telemetry;
+use crate::transport::proxy;
 
 impl Config {
     /// This configuration for a relay that runs with `running`: what only a start can change has
@@ -25,6 +26,7 @@ impl Config {
             apns,
             fcm,
             gcm,
+            proxy,
             compat: _,
             feedback: _,
             idempotency,
@@ -37,6 +39,9 @@ impl Config {
         fixed.google(fcm, &running.fcm, gcm, &running.gcm);
         let idempotency::Settings { window, max_entries: _, max_bytes: _ } = idempotency;
         fixed.keep("idempotency.window", window, &running.idempotency.window);
+        let proxy::Settings { url, except } = proxy;
+        fixed.keep("proxy.url", url, &running.proxy.url);
+        fixed.keep("proxy.except", except, &running.proxy.except);
         let telemetry::Settings { format, level: _ } = log;
         fixed.keep("log.format", format, &running.log.format);
         match open_door(&self.server, &self.auth) {

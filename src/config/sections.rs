@@ -14,6 +14,7 @@ use crate::providers::fcm::message::FcmTarget;
 use crate::providers::gcm::{AccountSource, Bridge, KeyHash};
 use crate::providers::{apns, fcm, gcm};
 use crate::telemetry;
+use crate::transport::proxy;
 
 pub(super) fn server(table: &mut Table) -> Server {
     let default = Server::default();
@@ -156,6 +157,13 @@ fn bridge_entry(entry: &mut Table) -> Option<Bridge> {
     });
     let fcm_target = entry.take("fcm_target", word(&targets)).unwrap_or_default();
     Some(Bridge { api_key: key.or(hash)?, service_account: service_account?, fcm_target })
+}
+
+pub(super) fn proxy(table: &mut Table) -> proxy::Settings {
+    proxy::Settings {
+        url: table.take("url", values::proxy),
+        except: table.take("except", values::hosts).unwrap_or_default(),
+    }
 }
 
 pub(super) fn compat(table: &mut Table) -> Compat {

@@ -10,6 +10,7 @@ use url::{Host, Url};
 use crate::config::reader::Found;
 use crate::providers::file;
 use crate::secret::Secret;
+use crate::transport::proxy::Proxy;
 
 /// What a reader of one kind of value gives.
 type Read<T> = Result<T, String>;
@@ -87,6 +88,28 @@ pub(super) fn base_url(found: &Found) -> Read<Url> {
     match url.query() {
         None => Ok(url),
         Some(_) => Err(found.but_hidden("an address without a query")),
+    }
+}
+
+/// An HTTP proxy. Hidden when wrong: it may hold a password.
+pub(super) fn proxy(found: &Found) -> Read<Proxy> {
+    let expected = "the address of an HTTP proxy, such as \"http://proxy.example.com:3128\"";
+    found.text().and_then(Proxy::parse).ok_or_else(|| found.but_hidden(expected))
+}
+
+/// A list of host names.
+pub(super) fn hosts(found: &Found) -> Read<Vec<String>> {
+    let expected = "a list of host names, such as [\"a.example.com\", \".corp.example.com\"]";
+    let is_host = |text: &&str| {
+        let known = |character: char| character.is_alphanumeric() || "._-:".contains(character);
+        !text.is_empty() && text.chars().all(known)
+    };
+    let texts = found.texts().ok_or_else(|| found.but(expected))?;
+    match texts.iter().find(|text| !is_host(text)) {
+        Some(wrong) => {
+            Err(format!("has the entry `{}`; expected {expected}", wrong.escape_debug()))
+        }
+        None => Ok(texts.into_iter().map(str::to_owned).collect()),
     }
 }
 

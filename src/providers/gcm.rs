@@ -23,6 +23,7 @@ use super::web::{self, LazyClient};
 use crate::metrics::{Metrics, Peer, Provider};
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
 use crate::secret::Secret;
+use crate::transport::proxy;
 
 /// The section `[gcm]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,6 +260,12 @@ impl Gcm {
         Self { metrics: Arc::clone(metrics.peer(Provider::Gcm)), ..self }
     }
 
+    /// The same, reached through what stands in between.
+    #[must_use]
+    pub fn through(self, proxy: &proxy::Settings) -> Self {
+        Self { client: self.client.through(proxy), ..self }
+    }
+
     /// How long a call may take in all.
     #[must_use]
     pub fn timeout(&self) -> Duration {
@@ -308,6 +315,7 @@ impl Gcm {
             Ok(client) => client,
             Err(error) => return web::no_client(&error),
         };
+        let via = self.client.via(&url);
         let request = client
             .post(url)
             .header(AUTHORIZATION, key)
@@ -322,7 +330,7 @@ impl Gcm {
                     metrics.answers.observe(written.elapsed());
                     answered(response, shape, deadline).await
                 }
-                Err(error) => web::unanswered(&error, deadline),
+                Err(error) => web::unanswered(&error, deadline, &via),
             }
         });
         // The task ends with its runtime, or by a bug: what became of the message is not known.
@@ -338,7 +346,7 @@ async fn answered(mut response: reqwest::Response, shape: Shape, deadline: Insta
         Err(web::Unread::TooLong) => return nonsense(status, "its answer is too long"),
         // The status says it all but for a 200, whose rows are what counts.
         Err(web::Unread::Broken(error)) if status == 200 => {
-            return web::unanswered(&error, deadline);
+            return web::unanswered(&error, deadline, "");
         }
         Err(web::Unread::Broken(_)) => Vec::new(),
     };

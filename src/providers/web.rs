@@ -13,12 +13,14 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
+use crate::transport::proxy;
 
 /// A client that is made when it is first needed: each reads the system's certificate authorities,
 /// a megabyte that a relay for Apple alone has no use for.
 #[derive(Debug)]
 pub(crate) struct LazyClient {
     authorities: Vec<Certificate>,
+    proxy: proxy::Settings,
     connect_timeout: Option<Duration>,
     timeout: Option<Duration>,
     made: OnceLock<reqwest::Client>,
@@ -32,7 +34,8 @@ impl LazyClient {
         connect_timeout: Option<Duration>,
         timeout: Option<Duration>,
     ) -> Self {
-        Self { authorities, connect_timeout, timeout, made: OnceLock::new() }
+        let proxy = proxy::Settings::default();
+        Self { authorities, proxy, connect_timeout, timeout, made: OnceLock::new() }
     }
 
     /// The client.
@@ -43,7 +46,7 @@ impl LazyClient {
         if let Some(client) = self.made.get() {
             return Ok(client);
         }
-        let mut builder = client(&self.authorities);
+        let mut builder = client(&self.authorities, &self.proxy);
         if let Some(limit) = self.connect_timeout {
             builder = builder.connect_timeout(limit);
         }
@@ -53,6 +56,23 @@ impl LazyClient {
         let client = builder.build()?;
         // Of two that were made at once, one is kept.
         Ok(self.made.get_or_init(|| client))
+    }
+
+    /// Another one like it, reached through what stands in between.
+    pub(crate) fn through(&self, proxy: &proxy::Settings) -> Self {
+        Self {
+            authorities: self.authorities.clone(),
+            proxy: proxy.clone(),
+            connect_timeout: self.connect_timeout,
+            timeout: self.timeout,
+            made: OnceLock::new(),
+        }
+    }
+
+    /// What a sentence about a connection to this URL says of the proxy on the way.
+    pub(super) fn via(&self, url: &Url) -> String {
+        let proxy = self.proxy.on_the_way_to_url(url);
+        proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
     }
 }
 
@@ -80,13 +100,17 @@ pub(super) fn authorities(file: &Path) -> io::Result<Vec<Certificate>> {
 
 /// A client that follows nobody anywhere and repeats nothing: the one retry loop is in `delivery`.
 /// It trusts these authorities beside the system's.
-pub(super) fn client(authorities: &[Certificate]) -> reqwest::ClientBuilder {
+fn client(authorities: &[Certificate], proxy: &proxy::Settings) -> reqwest::ClientBuilder {
+    let proxy = proxy.clone();
+    let on_the_way = move |url: &Url| Some(proxy.on_the_way_to_url(url)?.url().expose().clone());
     reqwest::Client::builder()
         .tls_certs_merge(authorities.iter().cloned())
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
+        // Of the environment nothing is heeded.
         .no_proxy()
+        .proxy(reqwest::Proxy::custom(on_the_way))
         .user_agent(concat!("pushlet/", env!("CARGO_PKG_VERSION")))
 }
 
@@ -129,8 +153,9 @@ pub(super) async fn body(
 }
 
 /// No answer came. What `reqwest` calls a failure to connect came before the request was written.
-pub(super) fn unanswered(error: &reqwest::Error, deadline: Instant) -> Outcome {
-    let detail = sentence(error);
+pub(super) fn unanswered(error: &reqwest::Error, deadline: Instant, via: &str) -> Outcome {
+    let detail =
+        if error.is_connect() { format!("{}{via}", sentence(error)) } else { sentence(error) };
     let is_late = error.is_timeout() && (!error.is_connect() || Instant::now() >= deadline);
     let (cause, delivery, retry) = if is_late {
         let delivery = if error.is_connect() { Delivery::NotSent } else { Delivery::Unknown };

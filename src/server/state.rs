@@ -44,9 +44,9 @@ pub(super) fn first(
 ) -> Result<(Api, Parts), String> {
     let metrics = Arc::<Metrics>::default();
     let apns = apns::Context::new(config.apns.clone(), runtime.clone())?.metered(&metrics);
-    let apns = Arc::new(apns);
+    let apns = Arc::new(apns.through(&config.proxy));
     let fcm = fcm::Context::new(config.fcm.clone(), runtime.clone())?.metered(&metrics);
-    let fcm = Arc::new(fcm);
+    let fcm = Arc::new(fcm.through(&config.proxy));
     let registry = Registry::new(config.server.max_applications, &config.feedback);
     if let Some(mistake) = too_many(config) {
         return Err(mistake);
@@ -119,7 +119,7 @@ pub(super) fn bare_keys(
     metrics: &Metrics,
     record: &Arc<Record>,
 ) -> Arc<Application> {
-    let gcm = Gcm::new(&config.gcm, runtime.clone()).metered(metrics);
+    let gcm = Gcm::new(&config.gcm, runtime.clone()).metered(metrics).through(&config.proxy);
     let providers = Providers { gcm: Some(Arc::new(gcm)), ..Providers::default() };
     Arc::new(nameless(providers, Arc::clone(record)))
 }

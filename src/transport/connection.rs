@@ -140,9 +140,12 @@ pub(super) async fn dial(
     identity: Option<Arc<Identity>>,
     limit: Duration,
 ) -> Result<Fresh, Error> {
-    let at = format!("{}:{}", endpoint.host, endpoint.port);
+    let mut at = format!("{}:{}", endpoint.host, endpoint.port);
+    if let Some(proxy) = &endpoint.proxy {
+        at = format!("{at} through the proxy {proxy}");
+    }
     let attempt = async {
-        let stream = tcp(&endpoint, limit).await?;
+        let stream = reach(&endpoint, limit).await?;
         let stream = tls(&endpoint, &trust, identity.as_deref(), stream).await?;
         gate(stream).await
     };
@@ -161,11 +164,25 @@ pub(super) async fn dial(
 /// What went wrong, for people, and the peer's own word.
 type Trouble = (String, Option<Refusal>);
 
+/// The peer itself, or what a proxy takes for it.
+async fn reach(endpoint: &Endpoint, limit: Duration) -> Result<TcpStream, Trouble> {
+    let Some(proxy) = &endpoint.proxy else {
+        return tcp(&endpoint.host, endpoint.port, limit).await;
+    };
+    let mut stream = match tcp(&proxy.host, proxy.port, limit).await {
+        Ok(stream) => stream,
+        Err((trouble, _)) => return Err((format!("it cannot be reached: {trouble}"), None)),
+    };
+    let authority = format!("{}:{}", endpoint.authority().host(), endpoint.port);
+    proxy.tunnel(&mut stream, &authority).await.map_err(|trouble| (trouble, None))?;
+    Ok(stream)
+}
+
 /// The name is looked up afresh for each connection and one of its addresses taken at random, as
 /// Apple asks ("Sending notification requests to APNs", Follow best practices while sending push
 /// notifications).
-async fn tcp(endpoint: &Endpoint, limit: Duration) -> Result<TcpStream, Trouble> {
-    let looked_up = tokio::net::lookup_host((&*endpoint.host, endpoint.port)).await;
+async fn tcp(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Trouble> {
+    let looked_up = tokio::net::lookup_host((host, port)).await;
     let addresses: Vec<SocketAddr> = match looked_up {
         Ok(addresses) => mixed(addresses.collect()),
         Err(error) => return Err((format!("the name was not found: {error}"), None)),

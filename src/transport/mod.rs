@@ -9,6 +9,7 @@ mod dialing;
 mod error;
 mod owner;
 mod pool;
+pub mod proxy;
 mod stream;
 mod tls;
 mod upkeep;

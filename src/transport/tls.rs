@@ -11,6 +11,8 @@ use openssl::ssl::{Ssl, SslConnector, SslMethod, SslMode, SslVersion};
 use openssl::x509::X509;
 use url::Url;
 
+use super::proxy::{self, Proxy};
+
 /// The certificate authorities that servers are checked against, and the rules of our handshakes.
 /// Made once and shared: parsing the system's list for each application would cost megabytes.
 #[derive(Clone)]
@@ -100,6 +102,8 @@ impl fmt::Debug for Identity {
 pub struct Endpoint {
     pub(super) host: Arc<str>,
     pub(super) port: u16,
+    /// What stands in between.
+    pub(super) proxy: Option<Proxy>,
     authority: http::uri::Authority,
 }
 
@@ -115,7 +119,14 @@ impl Endpoint {
             Some(port) => format!("{shown}:{port}"),
             None => shown.to_owned(),
         };
-        Some(Self { host: host.into(), port, authority: authority.parse().ok()? })
+        Some(Self { host: host.into(), port, proxy: None, authority: authority.parse().ok()? })
+    }
+
+    /// The same, reached as the configuration says.
+    #[must_use]
+    pub fn through(mut self, proxy: &proxy::Settings) -> Self {
+        self.proxy = proxy.on_the_way_to(&self.host).cloned();
+        self
     }
 
     /// The value of `:authority` in requests.

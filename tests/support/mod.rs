@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod chaos_proxy;
+pub mod connect_proxy;
 pub mod credentials;
 pub mod der;
 pub mod google;

@@ -7,6 +7,7 @@ mod connect;
 mod goaway;
 mod idle;
 mod nginx;
+mod proxy;
 mod replace;
 mod reset;
 mod settings;

@@ -63,11 +63,11 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<ExitC
 async fn look(config: &Config, connect: bool, runtime: &Handle, report: &mut Report) {
     report.problems.extend(pushlet::server::obstacles(config));
     let apns = match apns::Context::new(config.apns.clone(), runtime.clone()) {
-        Ok(context) => Arc::new(context),
+        Ok(context) => Arc::new(context.through(&config.proxy)),
         Err(problem) => return report.problems.push(problem),
     };
     let fcm = match fcm::Context::new(config.fcm.clone(), runtime.clone()) {
-        Ok(context) => Arc::new(context),
+        Ok(context) => Arc::new(context.through(&config.proxy)),
         Err(problem) => return report.problems.push(problem),
     };
     let mut sides = Vec::new();
@@ -93,7 +93,7 @@ async fn look(config: &Config, connect: bool, runtime: &Handle, report: &mut Rep
         report.warnings.push(nobody.to_owned());
     }
     if connect {
-        let gcm = Gcm::new(&config.gcm, runtime.clone());
+        let gcm = Gcm::new(&config.gcm, runtime.clone()).through(&config.proxy);
         ask(&Peers { apns: &apns, fcm: &fcm, gcm: &gcm }, &sides, report).await;
     }
 }

@@ -46,7 +46,7 @@ use super::attempt::{Attempt, Watch};
 use super::timeout::Timeout;
 use crate::metrics::{Metrics, Peer, Provider};
 use crate::outcome::Outcome;
-use crate::transport::{self, ConnectionId, Endpoint, Identity, Pool, Request, Trust};
+use crate::transport::{self, ConnectionId, Endpoint, Identity, Pool, Request, Trust, proxy};
 
 /// The section `[apns]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +190,13 @@ impl Context {
     #[must_use]
     pub fn metered(self, metrics: &Metrics) -> Self {
         Self { metrics: Arc::clone(metrics.peer(Provider::Apns)), ..self }
+    }
+
+    /// The same, reached through what stands in between.
+    #[must_use]
+    pub fn through(self, proxy: &proxy::Settings) -> Self {
+        let production = self.production.through(proxy);
+        Self { production, sandbox: self.sandbox.through(proxy), ..self }
     }
 
     /// How long a call may take in all.

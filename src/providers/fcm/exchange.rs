@@ -18,7 +18,7 @@ use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
 use crate::providers::attempt::{Attempt, Watch, without_answer};
 use crate::providers::web::{self, LazyClient};
 use crate::providers::{date, retry_after};
-use crate::transport::{self, Answer, ConnectionId, Endpoint, Error, Pool, Trust};
+use crate::transport::{self, Answer, ConnectionId, Endpoint, Error, Pool, Trust, proxy};
 
 /// The largest answer that is read: Google's take some 2 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -45,6 +45,7 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) struct LazyPool {
     settings: Settings,
+    proxy: proxy::Settings,
     metrics: Arc<Peer>,
     runtime: Handle,
     made: OnceLock<Pool>,
@@ -63,8 +64,14 @@ impl Way {
     pub(super) fn new(settings: &Settings, authorities: Vec<Certificate>, runtime: Handle) -> Self {
         if settings.url.scheme() == "https" {
             let settings = settings.clone();
-            let metrics = Arc::default();
-            return Self::Tls(LazyPool { settings, metrics, runtime, made: OnceLock::new() });
+            let (proxy, metrics) = (proxy::Settings::default(), Arc::default());
+            return Self::Tls(LazyPool {
+                settings,
+                proxy,
+                metrics,
+                runtime,
+                made: OnceLock::new(),
+            });
         }
         Self::Plain(LazyClient::new(authorities, Some(CONNECT_TIMEOUT), None), Arc::default())
     }
@@ -74,6 +81,14 @@ impl Way {
         match self {
             Self::Plain(client, _) => Self::Plain(client, metrics),
             Self::Tls(pool) => Self::Tls(LazyPool { metrics, ..pool }),
+        }
+    }
+
+    /// The same, reached through what stands in between.
+    pub(super) fn through(self, proxy: &proxy::Settings) -> Self {
+        match self {
+            Self::Plain(client, metrics) => Self::Plain(client, metrics),
+            Self::Tls(pool) => Self::Tls(LazyPool { proxy: proxy.clone(), ..pool }),
         }
     }
 
@@ -137,6 +152,7 @@ impl LazyPool {
         }
         let endpoint = Endpoint::of(&self.settings.url)
             .ok_or_else(|| format!("fcm.url has no host: {}", self.settings.url))?;
+        let endpoint = endpoint.through(&self.proxy);
         let trust = Trust::new(self.settings.ca_file.as_deref()).map_err(|error| {
             format!("the certificate authorities could not be read: {error}; check fcm.ca_file")
         })?;
@@ -238,7 +254,7 @@ async fn plain(
                 metrics.answers.observe(written.elapsed());
                 plain_answer(response, deadline).await
             }
-            Err(error) => web::unanswered(&error, deadline),
+            Err(error) => web::unanswered(&error, deadline, ""),
         };
         if let Err(outcome) = done.send(outcome) {
             on_late(outcome);
@@ -253,7 +269,7 @@ async fn plain_answer(mut response: reqwest::Response, deadline: Instant) -> Out
     let retry_after = retry_after(response.headers(), now);
     match web::body(&mut response, MAX_ANSWER_BYTES).await {
         Ok(body) => response::read(status, retry_after, &body, now),
-        Err(web::Unread::Broken(error)) if status == 200 => web::unanswered(&error, deadline),
+        Err(web::Unread::Broken(error)) if status == 200 => web::unanswered(&error, deadline, ""),
         Err(web::Unread::Broken(_)) => cut_off(status, retry_after, now),
         Err(web::Unread::TooLong) => too_long(status),
     }

@@ -27,7 +27,7 @@ use super::timeout::Timeout;
 use super::web;
 use crate::metrics::{Metrics, Provider};
 use crate::outcome::{Cause, Failure, Fault, Outcome, Rejection, Retry};
-use crate::transport::ConnectionId;
+use crate::transport::{ConnectionId, proxy};
 
 /// The section `[fcm]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +90,12 @@ impl Context {
     #[must_use]
     pub fn metered(self, metrics: &Metrics) -> Self {
         Self { way: self.way.metered(Arc::clone(metrics.peer(Provider::Fcm))), ..self }
+    }
+
+    /// The same, reached through what stands in between.
+    #[must_use]
+    pub fn through(self, proxy: &proxy::Settings) -> Self {
+        Self { way: self.way.through(proxy), accounts: self.accounts.through(proxy), ..self }
     }
 
     /// Lets the limits of other settings apply from now on, to what is registered as well. Where

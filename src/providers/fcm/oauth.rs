@@ -32,6 +32,7 @@ use super::credential::ServiceAccount;
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Rejection, Retry};
 use crate::providers::retry_after;
 use crate::providers::web::{self, LazyClient};
+use crate::transport::proxy;
 
 /// The one permission that sending needs.
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
@@ -131,6 +132,11 @@ impl Accounts {
     pub(super) fn new(authorities: Vec<Certificate>, runtime: Handle) -> Self {
         let client = LazyClient::new(authorities, Some(CONNECT_TIMEOUT), Some(FETCH_TIMEOUT));
         Self { client: Arc::new(client), runtime, accounts: Mutex::default() }
+    }
+
+    /// The same, reached through what stands in between.
+    pub(super) fn through(self, proxy: &proxy::Settings) -> Self {
+        Self { client: Arc::new(self.client.through(proxy)), ..self }
     }
 
     /// The account of this file, shared with whoever holds it already.
@@ -260,8 +266,9 @@ impl Account {
             "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}"
         );
         let started = Instant::now();
+        let via = self.client.via(&self.file.token_uri);
         let broken = |error: reqwest::Error| {
-            unavailable(&format!("no access token: {}", web::sentence(&error)))
+            unavailable(&format!("no access token{via}: {}", web::sentence(&error)))
         };
         let client = self.client.get().map_err(broken)?;
         let request = client
