@@ -176,6 +176,7 @@ fn readme_names_every_parameter() {
         ("src/api/apns_message.rs", "const APNS_ONLY"),
         ("src/api/feedback.rs", "const KNOWN"),
         ("src/api/gcm_message.rs", "const GCM_ONLY"),
+        ("src/api/message.rs", "const MANY"),
         ("src/api/message.rs", "const SHARED"),
     ];
     let readme = readme();

@@ -12,6 +12,7 @@ use url::Url;
 use wildmatch::WildMatch;
 
 use super::error::ApiError;
+use crate::delivery::CallerId;
 use crate::secret::Secret;
 
 /// The word in a credential's `applications` that allows `gcm_api_key`.
@@ -64,18 +65,19 @@ enum Scope {
 }
 
 /// Somebody who was let in.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
     scope: &'a Scope,
     /// What tells one from another, and is no user name.
     name: &'a [u8],
+    id: CallerId,
 }
 
 impl Caller<'static> {
     /// Somebody who was not asked, and may use everything.
     #[must_use]
     pub fn anybody() -> Self {
-        Self { scope: &Scope::All, name: &[] }
+        Self { scope: &Scope::All, name: &[], id: CallerId::default() }
     }
 }
 
@@ -84,6 +86,12 @@ impl Caller<'_> {
     #[must_use]
     pub fn name(&self) -> &[u8] {
         self.name
+    }
+
+    /// Whom the fair share is for. Those who need no credential are one.
+    #[must_use]
+    pub fn id(&self) -> CallerId {
+        self.id
     }
 
     /// Whether an application is the caller's.
@@ -179,8 +187,7 @@ impl Door {
             }
             Caller::anybody()
         } else {
-            let entry = self.identify(request).ok_or_else(ApiError::unauthorized)?;
-            Caller { scope: &entry.scope, name: entry.username.expose() }
+            self.identify(request).ok_or_else(ApiError::unauthorized)?
         };
         // A page of another site can make a browser ask, and is not shown the answer.
         if !request.method().is_safe() {
@@ -190,16 +197,17 @@ impl Door {
     }
 
     /// Looks at every entry, whichever fits, so that the time taken tells nothing.
-    fn identify(&self, request: &HttpRequest) -> Option<&Entry> {
+    fn identify(&self, request: &HttpRequest) -> Option<Caller<'_>> {
         let basic = basic(request.headers())?;
         let username = sha256(basic.user_id().as_bytes());
         let password = sha256(basic.password().unwrap_or_default().as_bytes());
         let mut found = None;
-        for entry in &self.entries {
+        for (number, entry) in self.entries.iter().enumerate() {
             let same_name = memcmp::eq(entry.username.expose(), &username);
             let same_password = memcmp::eq(entry.password.expose(), &password);
             if same_name & same_password {
-                found = Some(entry);
+                let name = entry.username.expose();
+                found = Some(Caller { scope: &entry.scope, name, id: CallerId(number) });
             }
         }
         found

@@ -21,6 +21,8 @@ use crate::providers::json;
 
 /// Most parameters of one call. The contract knows about forty.
 const MAX_PARAMETERS: usize = 100;
+/// Most device tokens of one call, whatever `server.max_batch` says.
+const MAX_DEVICE_TOKENS: usize = 10_000;
 /// The room made for a body before its first byte is here, whatever its length is said to be.
 const MAX_EARLY_ROOM_BYTES: usize = 16 * 1024;
 /// A mark that some editors and languages put before text. RFC 8259 §8.1 lets a reader pass over
@@ -53,11 +55,28 @@ pub async fn read(
     payload: web::Payload,
     limits: Limits,
 ) -> Result<Params, ApiError> {
+    read_many(request, payload, limits, limits.size_bytes).await
+}
+
+/// The same for a call that may bring many messages: beyond the limit of one, its body is read on
+/// to `many_bytes` if the name that makes it such a call stands in it by then. A body that holds
+/// the name somewhere else is read for nothing, and the caller looks at its size again.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(super) async fn read_many(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limits: Limits,
+    many_bytes: usize,
+) -> Result<Params, ApiError> {
     refuse_encoding(request.headers())?;
     let kind = kind(request)?;
-    let limit_bytes = kind.as_ref().map_or(0, |_| limits.size_bytes);
-    let limited = Limits { size_bytes: limit_bytes, ..limits };
-    let body = match raw(request.headers(), payload, limited).await {
+    let (limit_bytes, many_bytes) =
+        if kind.is_some() { (limits.size_bytes, many_bytes) } else { (0, 0) };
+    let reading = collect(request.headers(), payload, limit_bytes, many_bytes);
+    let body = match timeout(limits.time, reading).await.unwrap_or(Err(Unread::Late)) {
         Ok(body) => body,
         Err(Unread::Broken) => {
             return Err(ApiError::invalid_request(
@@ -70,6 +89,7 @@ pub async fn read(
                 limits.time
             )));
         }
+        Err(Unread::ManyTooLarge) => return Err(ApiError::batch_too_large(many_bytes)),
         Err(Unread::TooLarge) => {
             return Err(match kind {
                 Some(_) => ApiError::request_too_large(limits.size_bytes),
@@ -80,6 +100,7 @@ pub async fn read(
             });
         }
     };
+    let size_bytes = body.len();
     if !request.query_string().is_empty() {
         return Err(ApiError::invalid_request(
             "parameters are not read from the query string, where logs would keep them; send them \
@@ -93,7 +114,7 @@ pub async fn read(
         Some(Kind::Multipart) => multipart(request.headers(), body).await?,
     };
     params.check_text()?;
-    Ok(params)
+    Ok(params.with_size(size_bytes))
 }
 
 /// The types of bodies that are read.
@@ -139,6 +160,8 @@ fn kind(request: &HttpRequest) -> Result<Option<Kind>, ApiError> {
 pub(super) enum Unread {
     Broken,
     Late,
+    /// Even for many messages.
+    ManyTooLarge,
     TooLarge,
 }
 
@@ -148,29 +171,45 @@ pub(super) async fn raw(
     payload: web::Payload,
     limits: Limits,
 ) -> Result<Bytes, Unread> {
-    let body = collect(headers, payload, limits.size_bytes);
+    let body = collect(headers, payload, limits.size_bytes, limits.size_bytes);
     timeout(limits.time, body).await.unwrap_or(Err(Unread::Late))
 }
 
 async fn collect(
     headers: &HeaderMap,
     mut payload: web::Payload,
-    limit_bytes: usize,
+    mut limit_bytes: usize,
+    many_bytes: usize,
 ) -> Result<Bytes, Unread> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let declared = declared.and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
-    if declared > limit_bytes {
-        return Err(Unread::TooLarge);
+    if declared > limit_bytes.max(many_bytes) {
+        let is_for_one = many_bytes <= limit_bytes;
+        return Err(if is_for_one { Unread::TooLarge } else { Unread::ManyTooLarge });
     }
     let mut body = BytesMut::with_capacity(declared.min(MAX_EARLY_ROOM_BYTES));
+    let mut is_for_many = false;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Unread::Broken)?;
-        if chunk.len() > limit_bytes.saturating_sub(body.len()) {
-            return Err(Unread::TooLarge);
+        let is_over = |limit: usize| chunk.len() > limit.saturating_sub(body.len());
+        if is_over(limit_bytes) {
+            if many_bytes <= limit_bytes || !(brings_many(&body) || brings_many(&chunk)) {
+                return Err(if is_for_many { Unread::ManyTooLarge } else { Unread::TooLarge });
+            }
+            if is_over(many_bytes) {
+                return Err(Unread::ManyTooLarge);
+            }
+            (limit_bytes, is_for_many) = (many_bytes, true);
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// Whether a name stands there that comes with many messages, in whichever type of body.
+fn brings_many(body: &[u8]) -> bool {
+    let count = |name: &[u8]| body.windows(name.len()).filter(|word| *word == name).take(2).count();
+    count(b"device_token") > 1 || count(b"device_tokens") > 0 || count(b"messages") > 0
 }
 
 /// Reads `name=value&…`, percent-encoded; an empty body is no parameters.
@@ -343,7 +382,10 @@ fn broken_multipart(error: MultipartError) -> ApiError {
 }
 
 fn add(params: &mut Params, name: String, value: Value) -> Result<(), ApiError> {
-    if params.len() == MAX_PARAMETERS {
+    if params.device_tokens() > MAX_DEVICE_TOKENS {
+        return Err(ApiError::too_many_messages(MAX_DEVICE_TOKENS));
+    }
+    if params.len() == MAX_PARAMETERS && name != "device_token" {
         return Err(ApiError::invalid_request(format!(
             "there are more than {MAX_PARAMETERS} parameters; no call knows as many"
         )));

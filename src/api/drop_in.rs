@@ -61,7 +61,9 @@ async fn run(
         Ok(body) => body,
         Err(Unread::Broken) => return Ok(bad_request("the body ended before it was complete")),
         Err(Unread::Late) => return Ok(bad_request("the body was not complete in time")),
-        Err(Unread::TooLarge) => return Err(ApiError::request_too_large(api.body.size_bytes)),
+        Err(Unread::ManyTooLarge | Unread::TooLarge) => {
+            return Err(ApiError::request_too_large(api.body.size_bytes));
+        }
     };
     let call = match request.content_type() {
         "application/json" => Call::of_json(&body),
@@ -105,7 +107,7 @@ async fn respond(
     plan: Plan,
     shape: Shape,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = fcm_answer::carry_out(api, application, plan).await?;
+    let answer = fcm_answer::carry_out(api, application, plan, None).await?;
     if answer.refused.is_some() {
         return Ok(unauthorized());
     }

@@ -216,6 +216,26 @@ impl ApiError {
         )
     }
 
+    /// A body with many messages over `server.max_batch_bytes`.
+    pub fn batch_too_large(max_batch_bytes: usize) -> Self {
+        let message = format!(
+            "the body is over {max_batch_bytes} bytes; send less, or raise max_batch_bytes"
+        );
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    }
+
+    /// More messages on one call than `server.max_batch`.
+    pub fn too_many_messages(max_batch: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request_too_large",
+            format!(
+                "there are more than {max_batch} messages on this call; make several calls, or \
+                 send application/x-ndjson"
+            ),
+        )
+    }
+
     /// A fault of ours; the log knows more.
     pub fn internal_error() -> Self {
         Self::new(

@@ -25,7 +25,7 @@ pub(super) struct Answer {
     pub(super) refused: Option<Rejection>,
 }
 
-/// Sends what the plan says.
+/// Sends what the plan says, each message within `timeout` or that of the service.
 ///
 /// # Errors
 /// `overloaded`; nothing was sent.
@@ -33,6 +33,7 @@ pub(super) async fn carry_out(
     api: &Api,
     application: &Arc<Application>,
     plan: Plan,
+    timeout: Option<Duration>,
 ) -> Result<Answer, ApiError> {
     match plan {
         Plan::Refuse { rows, error } => {
@@ -41,7 +42,7 @@ pub(super) async fn carry_out(
         }
         Plan::Send(messages) => {
             let messages = messages.into_iter().map(Message::Fcm).collect();
-            let outcomes = api.dispatcher.deliver_each(application, messages).await;
+            let outcomes = api.dispatcher.deliver_each(application, messages, timeout).await;
             Ok(Answer::of(outcomes.ok_or_else(overloaded)?))
         }
     }

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::apns_message::{APNS_ONLY, apns_draft};
 use super::auth::Caller;
+use super::batch::{Batch, Checked};
 use super::error::ApiError;
 use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::Params;
@@ -36,13 +37,18 @@ const SHARED: &[&str] = &[
     "preview",
     "priority",
     "sound",
+    "timeout_ms",
     "title",
     "type",
 ];
+/// The parameters that make a call one of many messages.
+pub(super) const MANY: &[&str] = &["device_tokens", "messages"];
 /// The parameters that say to whom; one of them is needed.
 const TARGETS: &[&str] = &["condition", "device_token", "message", "registration_ids", "to"];
 /// What the name of a topic begins with where a token could stand.
 const TOPICS: &str = "/topics/";
+/// The longest that a caller may wait, in milliseconds: as much as the services' own timeouts.
+const MAX_TIMEOUT_MS: u64 = 25_000;
 
 /// A push service, as `type` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,34 +91,60 @@ async fn run(
     api: &Snapshot,
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
-    let mut params = body::read(request, payload, api.body).await?;
+    let mut params = body::read_many(request, payload, api.body, api.batch.size_bytes).await?;
     let key = {
         let [id, api_key] =
             ["application_id", "gcm_api_key"].map(|name| params.peek(name).unwrap_or_default());
         idempotency::key(request, &[caller.name(), id.as_bytes(), api_key.as_bytes()])?
     };
     let Some(key) = key else {
-        return carry_out(api, prepare(&mut params, &caller, api).await?).await;
+        return check(&mut params, &caller, api).await?.carry_out(api).await;
     };
     let (parameters, at_least_once) = (params.fingerprint(), params.is_at_least_once());
-    let prepared = async {
-        let prepared = prepare(&mut params, &caller, api).await?;
+    let checked = async {
+        let call = check(&mut params, &caller, api).await?;
         let api = api.clone();
-        Ok(async move { carry_out(&api, prepared).await })
+        Ok(async move { call.carry_out(&api).await })
     };
-    idempotency::once(api, key, parameters, at_least_once, prepared).await
+    idempotency::once(api, key, parameters, at_least_once, checked).await
 }
 
-/// Sends what a call asked for.
+/// A call that has passed every check: one message, or many.
+enum Call {
+    Many(Checked),
+    One(Prepared),
+}
+
+async fn check(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Call, ApiError> {
+    if let Some(batch) = Batch::of(params, api)? {
+        return Ok(Call::Many(batch.check(caller, api).await?));
+    }
+    if params.size_bytes() > api.body.size_bytes {
+        return Err(ApiError::request_too_large(api.body.size_bytes));
+    }
+    Ok(Call::One(prepare(params, caller, api).await?))
+}
+
+impl Call {
+    /// Sends what the call asked for.
+    async fn carry_out(self, api: &Api) -> Result<HttpResponse, ApiError> {
+        match self {
+            Self::Many(checked) => Ok(checked.send(api).await),
+            Self::One(prepared) => carry_out(api, prepared).await,
+        }
+    }
+}
+
+/// Sends the one message of a call, or those of a list of tokens that is answered as Google did.
 async fn carry_out(api: &Api, prepared: Prepared) -> Result<HttpResponse, ApiError> {
-    let Prepared { application, work } = prepared;
+    let Prepared { application, work, timeout } = prepared;
     match work {
         Work::Fcm { plan, credentials_status } => {
-            let outcome = fcm_answer::carry_out(api, &application, plan).await?;
+            let outcome = fcm_answer::carry_out(api, &application, plan, timeout).await?;
             outcome.respond(credentials_status)
         }
         Work::One { message, service } => {
-            let outcome = api.dispatcher.deliver(&application, Arc::new(message)).await;
+            let outcome = api.dispatcher.deliver(&application, Arc::new(message), timeout).await;
             outcome::respond(outcome, service)
         }
         Work::Preview(preview) => Ok(HttpResponse::Ok().json(preview)),
@@ -126,6 +158,8 @@ pub struct Prepared {
     pub application: Arc<Application>,
     /// What there is to send.
     pub work: Work,
+    /// How long it may take in all; `None` leaves it to the service.
+    pub timeout: Option<Duration>,
 }
 
 /// What a call has to send.
@@ -152,18 +186,18 @@ pub enum Work {
 impl Prepared {
     /// The same call, shown instead of sent. What is refused anyway stays refused.
     fn previewed(self) -> Result<Self, ApiError> {
-        let Self { application, work } = self;
+        let Self { application, work, timeout } = self;
         let (messages, credentials_status) = match work {
             Work::Fcm { plan: Plan::Send(messages), credentials_status } => {
                 (messages.into_iter().map(Message::Fcm).collect(), credentials_status)
             }
             Work::One { message, .. } => (vec![message], StatusCode::FORBIDDEN),
             work @ (Work::Fcm { plan: Plan::Refuse { .. }, .. } | Work::Preview(_)) => {
-                return Ok(Self { application, work });
+                return Ok(Self { application, work, timeout });
             }
         };
         let preview = Preview::of(&application, &messages, credentials_status)?;
-        Ok(Self { application, work: Work::Preview(preview) })
+        Ok(Self { application, work: Work::Preview(preview), timeout })
     }
 }
 
@@ -184,7 +218,7 @@ pub async fn prepare_single(
     }
     let target = ["device_token", "to"].into_iter().find_map(|name| params.peek(name));
     let device_token = target.filter(|to| !to.starts_with(TOPICS)).map(Cow::into_owned);
-    let Prepared { application, work } = prepare(params, caller, api).await?;
+    let Prepared { application, work, timeout } = prepare(params, caller, api).await?;
     let (message, credentials_status) = match work {
         Work::One { message, .. } => (message, StatusCode::FORBIDDEN),
         Work::Fcm { plan, credentials_status } => {
@@ -201,7 +235,7 @@ pub async fn prepare_single(
         Message::Apns(_) | Message::Gcm(_) => None,
     });
     let message = Arc::new(message);
-    Ok(Single { application, message, device_token, credentials_status })
+    Ok(Single { application, message, device_token, credentials_status, timeout })
 }
 
 /// The one message of a plan for one target.
@@ -233,7 +267,12 @@ async fn checked(
     caller: &Caller<'_>,
     api: &Api,
 ) -> Result<Prepared, ApiError> {
-    params.check_names(&[SHARED, APNS_ONLY, GCM_ONLY], &api.compat)?;
+    params.check_names(&[SHARED, APNS_ONLY, GCM_ONLY, MANY], &api.compat)?;
+    if let Some(name) = MANY.iter().find(|name| params.has(name)) {
+        return Err(ApiError::conflicting_parameters(format!(
+            "{name} stands for many messages, and this is one; give device_token"
+        )));
+    }
     let has_id = params.has("application_id");
     let has_key = params.has("gcm_api_key");
     let word = params.text("type");
@@ -287,15 +326,16 @@ fn of_application(
 ) -> Result<Prepared, ApiError> {
     let service = service(said, &application)?;
     check_service(params, service, api)?;
+    let timeout = timeout(params)?;
     match service {
         Service::Apns => {
             let message = Message::Apns(apns_message(params, &application)?);
-            Ok(Prepared { application, work: Work::One { message, service } })
+            Ok(Prepared { application, work: Work::One { message, service }, timeout })
         }
         Service::Gcm => {
             let plan = fcm_plan(params, FcmTarget::default())?;
             let credentials_status = StatusCode::BAD_GATEWAY;
-            Ok(Prepared { application, work: Work::Fcm { plan, credentials_status } })
+            Ok(Prepared { application, work: Work::Fcm { plan, credentials_status }, timeout })
         }
     }
 }
@@ -303,12 +343,14 @@ fn of_application(
 /// A message for the owner of a key: through the service account that it stands for, or to the
 /// legacy endpoint.
 fn of_key(params: &mut Params, api: &Api) -> Result<Prepared, ApiError> {
+    let timeout = timeout(params)?;
     let key = params.secret("gcm_api_key")?.unwrap_or_default();
     if let Some(bridged) = api.bridge.get(&KeyHash::of(key.expose())) {
         let plan = fcm_plan(params, bridged.fcm_target)?;
         return Ok(Prepared {
             application: Arc::clone(&bridged.application),
             work: Work::Fcm { plan, credentials_status: StatusCode::FORBIDDEN },
+            timeout,
         });
     }
     let draft = legacy_draft(params)?;
@@ -316,7 +358,12 @@ fn of_key(params: &mut Params, api: &Api) -> Result<Prepared, ApiError> {
     Ok(Prepared {
         application: Arc::clone(&api.bare_keys),
         work: Work::One { message: Message::Gcm(message), service: Service::Gcm },
+        timeout,
     })
+}
+
+fn timeout(params: &mut Params) -> Result<Option<Duration>, ApiError> {
+    Ok(params.integer("timeout_ms", 1..=MAX_TIMEOUT_MS)?.map(Duration::from_millis))
 }
 
 fn check_service(params: &Params, service: Service, api: &Api) -> Result<(), ApiError> {

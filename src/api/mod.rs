@@ -4,6 +4,7 @@ pub mod action;
 pub mod apns_message;
 mod applications;
 pub mod auth;
+pub mod batch;
 pub mod body;
 mod console;
 mod credentials;
@@ -85,6 +86,8 @@ pub struct Api {
     pub door: Door,
     /// How much of a body is read, and for how long.
     pub body: body::Limits,
+    /// How much a call with many messages may bring.
+    pub batch: batch::Limits,
     /// The original's ways.
     pub compat: Compat,
     /// Who is registered.

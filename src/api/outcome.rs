@@ -327,17 +327,23 @@ fn gcm_failure(failure: Failure, (who, setting): Endpoint) -> ApiError {
             ApiError::new(StatusCode::BAD_GATEWAY, "gcm_protocol_error", message)
                 .with_details(details)
         }
-        Cause::Provider { status, .. } => {
+        Cause::Provider { status, reason } => {
             let message =
                 format!("{who} cannot take the message now: status {status}; send it again later");
-            let details = Details { status: Some(status), ..details };
+            let details = Details { status: Some(status), reason: some(reason), ..details };
             unsettled(UNAVAILABLE, "gcm_unavailable", message, delivery, retry_after, details)
         }
-        Cause::Throttled { status, .. } => {
+        Cause::Throttled { status, reason } => {
             let message = format!("{who} gets too many messages; send fewer");
             let wait = retry_after.map_or(THROTTLED_RETRY_SECS, seconds);
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "gcm_throttled", message)
-                .with_details(Details { status: Some(status), retry_after: Some(wait), ..details })
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "gcm_throttled", message).with_details(
+                Details {
+                    status: Some(status),
+                    reason: some(reason),
+                    retry_after: Some(wait),
+                    ..details
+                },
+            )
         }
         Cause::Unanswered { detail } => {
             let message = unanswered(&format!("{who} did not answer: {detail}"), delivery);

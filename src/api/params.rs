@@ -41,13 +41,19 @@ const EMPTY_IS_LEFT_OUT: &[&str] = &[
 /// What may be bytes; everything else is text.
 const FILES: &[&str] = &["apns_p12", "apns_p8", "apns_pem", "fcm_service_account"];
 
+/// The one name that may come more than once: such a call has a message for each.
+const DEVICE_TOKEN: &str = "device_token";
+
 /// The parameters of one call, as they came. Each is taken out once.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Params {
     entries: Vec<(String, Value)>,
+    device_tokens: usize,
+    size_bytes: usize,
 }
 
 /// A value, not looked into yet.
+#[derive(Clone)]
 pub enum Value {
     /// Of a form or a multipart body: text or a file.
     Bytes(Bytes),
@@ -58,7 +64,48 @@ pub enum Value {
 impl Params {
     /// Adds one more, under a name that may be there already.
     pub(super) fn push(&mut self, name: String, value: Value) {
+        self.device_tokens += usize::from(name == DEVICE_TOKEN);
         self.entries.push((name, value));
+    }
+
+    /// Of how large a body they are, in bytes.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// Notes the size of their body.
+    pub(super) fn with_size(self, size_bytes: usize) -> Self {
+        Self { size_bytes, ..self }
+    }
+
+    /// Takes the device tokens out if there are several: the form of a call with a message for
+    /// each. In JSON a name stands once.
+    pub(super) fn take_device_tokens(&mut self) -> Vec<String> {
+        let text = |(name, value): &(String, Value)| match value {
+            Value::Bytes(bytes) if name == DEVICE_TOKEN && !bytes.is_empty() => {
+                str::from_utf8(bytes).ok().map(str::to_owned)
+            }
+            Value::Bytes(_) | Value::Json(_) => None,
+        };
+        if self.device_tokens < 2 {
+            return Vec::new();
+        }
+        let tokens: Vec<String> = self.entries.iter().filter_map(text).collect();
+        if tokens.len() < 2 {
+            return Vec::new();
+        }
+        self.entries.retain(|(name, _)| name != DEVICE_TOKEN);
+        self.device_tokens = 0;
+        tokens
+    }
+
+    /// The first name that is given, but for one.
+    pub(super) fn other_than(&self, name: &str) -> Option<&str> {
+        let mut others = self
+            .entries
+            .iter()
+            .filter(|(given, value)| given != name && !is_left_out(given, value));
+        others.next().map(|(given, _)| given.as_str())
     }
 
     /// Checks that text is text.
@@ -76,9 +123,14 @@ impl Params {
         Ok(())
     }
 
-    /// How many there are.
+    /// How many there are, device tokens not counted.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len().saturating_sub(self.device_tokens)
+    }
+
+    /// How many device tokens there are.
+    pub(super) fn device_tokens(&self) -> usize {
+        self.device_tokens
     }
 
     /// Checks all names: those that stand in none of the lists of `known` are refused, unless
@@ -348,7 +400,8 @@ impl Params {
         }
     }
 
-    fn take(&mut self, name: &str) -> Option<Value> {
+    /// Takes a value as it came.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         let index = self.entries.iter().position(|(given, _)| given == name)?;
         let (name, value) = self.entries.swap_remove(index);
         (!is_left_out(&name, &value)).then_some(value)

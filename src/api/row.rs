@@ -1,19 +1,24 @@
 //! One message among many: sent, and told as a row that says what to do next.
 
 use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::ResponseError;
 use actix_web::http::StatusCode;
+use futures_util::FutureExt;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::action::{Action, is_repeatable};
 use super::error::ApiError;
 use super::outcome;
 use crate::apps::Application;
-use crate::delivery::Dispatcher;
-use crate::outcome::{Cause, Delivery, Failure, Outcome, Receipt};
+use crate::delivery::{CallerId, Dispatcher, Terms};
+use crate::outcome::{Delivery, Failure, Outcome, Receipt};
 use crate::providers::Message;
+use crate::providers::apns::device_token::DeviceToken;
 
 /// The word of an accepted message, as in the documented answer.
 const OK: &str = "ok";
@@ -29,6 +34,8 @@ pub struct Single {
     pub device_token: Option<String>,
     /// The status where the credential is refused: it depends on whose it is.
     pub credentials_status: StatusCode,
+    /// How long it may take in all; `None` leaves it to the service.
+    pub timeout: Option<Duration>,
 }
 
 /// What became of one message. Members without a value are left out.
@@ -74,19 +81,45 @@ pub struct Row {
 }
 
 impl Single {
-    /// Sends it to an end.
+    /// Sends it to an end when its turn comes. Its time counts from `start`.
     ///
     /// # Cancel safety
-    /// As that of [`Dispatcher::deliver`].
-    pub async fn deliver(self, dispatcher: &Dispatcher) -> Row {
-        let outcome = dispatcher.deliver(&self.application, Arc::clone(&self.message)).await;
-        self.row(outcome)
+    /// As that of [`Dispatcher::deliver_in_turn`].
+    pub async fn deliver(self, dispatcher: &Dispatcher, caller: CallerId, start: Instant) -> Row {
+        let terms = Terms { caller, start, timeout: self.timeout };
+        let message = Arc::clone(&self.message);
+        let sent = dispatcher.deliver_in_turn(&self.application, message, terms);
+        match AssertUnwindSafe(sent).catch_unwind().await {
+            Ok(outcome) => self.row(outcome),
+            Err(_) => {
+                tracing::error!(
+                    "a message ended in a panic; this is a bug in pushlet, please report it"
+                );
+                let row = Row::refused(&ApiError::internal_error(), false);
+                Row { device_token: self.device_token, delivery: Some("unknown"), ..row }
+            }
+        }
+    }
+
+    /// The same message for another phone, under an id of its own; `None` where the service has no
+    /// words for it.
+    pub(super) fn for_device(
+        &self,
+        device_token: &str,
+        keeps_identifier: bool,
+    ) -> Option<Result<Self, ApiError>> {
+        let Message::Apns(message) = &*self.message else { return None };
+        let parsed = DeviceToken::parse(device_token.to_owned()).map_err(ApiError::from);
+        Some(parsed.map(|parsed| {
+            let message = Message::Apns(message.for_device(parsed, keeps_identifier));
+            let device_token = Some(device_token.to_owned());
+            Self { message: Arc::new(message), device_token, ..self.clone() }
+        }))
     }
 
     /// The row of what became of it.
     #[must_use]
     pub fn row(&self, outcome: Outcome) -> Row {
-        let reason = reason(&outcome);
         let is_unknown =
             matches!(outcome, Outcome::Failed(Failure { delivery: Delivery::Unknown, .. }));
         let told = outcome::tell(outcome, self.message.provider(), self.credentials_status);
@@ -96,7 +129,6 @@ impl Single {
         };
         Row {
             device_token: self.device_token.clone(),
-            reason: row.reason.or(reason),
             delivery: row.delivery.or(is_unknown.then_some("unknown")),
             ..row
         }
@@ -147,21 +179,4 @@ impl Row {
             action: Action::after(error, is_repeatable),
         }
     }
-}
-
-/// The service's word for what it could not do now, which the answer to a single message of
-/// Google's leaves out.
-fn reason(outcome: &Outcome) -> Option<String> {
-    let reason = match outcome {
-        Outcome::Failed(Failure { cause, .. }) => match cause {
-            Cause::Provider { reason, .. } | Cause::Throttled { reason, .. } => reason,
-            Cause::Busy
-            | Cause::Deadline
-            | Cause::Nonsense { .. }
-            | Cause::Unanswered { .. }
-            | Cause::Unreachable { .. } => return None,
-        },
-        Outcome::Accepted(_) | Outcome::Rejected(_) => return None,
-    };
-    (!reason.is_empty()).then(|| reason.clone())
 }

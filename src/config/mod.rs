@@ -66,6 +66,11 @@ pub struct Server {
     /// Largest body of a call, in bytes; a larger one is answered 413. From 1024 (1 KiB) to
     /// 67108864 (64 MiB).
     pub max_body_bytes: usize,
+    /// Most messages of one call that brings many. From 1 to 10000.
+    pub max_batch: usize,
+    /// Largest body of such a call, in bytes; `max_body_bytes` holds for all others. From 1024
+    /// (1 KiB) to 67108864 (64 MiB).
+    pub max_batch_bytes: usize,
     /// How long a caller may take to send the first head of a connection (then 408; never less than
     /// 1 s), and the body of any call (then 400). From 100 ms to 10 minutes.
     pub read_timeout: Duration,
@@ -103,6 +108,8 @@ impl Default for Server {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 9292)),
             max_body_bytes: 1024 * 1024,
+            max_batch: 1_000,
+            max_batch_bytes: 8 * 1024 * 1024,
             read_timeout: Duration::from_secs(30),
             max_applications: 10_000,
             secret_key: None,

@@ -95,6 +95,8 @@ impl Fixed {
         let Server {
             bind,
             max_body_bytes: _,
+            max_batch: _,
+            max_batch_bytes: _,
             read_timeout,
             max_applications: _,
             secret_key,

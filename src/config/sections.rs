@@ -28,6 +28,10 @@ pub(super) fn server(table: &mut Table) -> Server {
         max_body_bytes: table
             .take("max_body_bytes", integer(1024..=64 * 1024 * 1024))
             .unwrap_or(default.max_body_bytes),
+        max_batch: table.take("max_batch", integer(1..=10_000)).unwrap_or(default.max_batch),
+        max_batch_bytes: table
+            .take("max_batch_bytes", integer(1024..=64 * 1024 * 1024))
+            .unwrap_or(default.max_batch_bytes),
         read_timeout: table
             .take("read_timeout", duration(TENTH_OF_A_SECOND..=Duration::from_secs(600)))
             .unwrap_or(default.read_timeout),

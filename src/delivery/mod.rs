@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::admission::Admission;
 pub use self::circuit::Circuit;
@@ -28,6 +28,10 @@ use crate::providers::Message;
 /// How many messages of one call are in flight at the same time.
 const FAN_OUT: usize = 100;
 
+/// How long one of many messages waits before it asks again for room in the queue of its
+/// connections, where those that were given up may still stand.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
 /// How many sends are let in.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -35,6 +39,21 @@ pub struct Settings {
     pub max_in_flight_per_application: usize,
     /// In flight or waiting, in all.
     pub max_in_flight: usize,
+}
+
+/// Who calls, as far as fairness goes: a number for each credential.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct CallerId(pub usize);
+
+/// What the messages of one call have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Whose they are.
+    pub caller: CallerId,
+    /// What their time counts from.
+    pub start: Instant,
+    /// How long each may take in all; `None` leaves it to its service.
+    pub timeout: Option<Duration>,
 }
 
 /// Sends messages to an end.
@@ -75,13 +94,18 @@ impl Dispatcher {
         self.admission.change(settings);
     }
 
-    /// Sends a message of `app`, again where that is safe, until there is an answer or the
-    /// deadline of its provider has passed.
+    /// Sends a message of `app`, again where that is safe, until there is an answer or its time is
+    /// over: `timeout`, or that of its provider. Where the relay is full it is refused at once.
     ///
     /// # Cancel safety
     /// Dropped, it sends nothing more. What was written stays written; whether its token is dead
     /// is noted even then.
-    pub async fn deliver(&self, app: &Arc<Application>, message: Arc<Message>) -> Outcome {
+    pub async fn deliver(
+        &self,
+        app: &Arc<Application>,
+        message: Arc<Message>,
+        timeout: Option<Duration>,
+    ) -> Outcome {
         if let Some(outcome) = self.circuits.answer(app, &message) {
             app.record.tally.answer_by_circuit();
             record::note(&app.record, message.provider(), &outcome);
@@ -92,7 +116,45 @@ impl Dispatcher {
             record::note(&app.record, message.provider(), &outcome);
             return outcome;
         };
-        self.conclude(app, message, Instant::now()).await
+        let start = Instant::now();
+        let deadline = start + timeout.unwrap_or_else(|| app.providers.timeout(&message));
+        self.conclude(app, message, Time { start, deadline, is_patient: false }).await
+    }
+
+    /// Sends one of many messages as [`Self::deliver`] does, but waits for its turn: callers and
+    /// applications share the places of the relay, however many messages each of them has. Its
+    /// time runs meanwhile.
+    ///
+    /// # Cancel safety
+    /// As that of [`Self::deliver`].
+    pub async fn deliver_in_turn(
+        &self,
+        app: &Arc<Application>,
+        message: Arc<Message>,
+        terms: Terms,
+    ) -> Outcome {
+        if let Some(outcome) = self.circuits.answer(app, &message) {
+            record::note(&app.record, message.provider(), &outcome);
+            return outcome;
+        }
+        let timeout = terms.timeout.unwrap_or_else(|| app.providers.timeout(&message));
+        let deadline = terms.start + timeout;
+        let turn = self.admission.turn(terms.caller, app);
+        let permit = timeout_at(deadline, turn).await.ok();
+        // Many have the same deadline: those who get the places of others at that moment are late.
+        let Some(_permit) = permit.filter(|_| Instant::now() < deadline) else {
+            let outcome = never_sent();
+            record::note(&app.record, message.provider(), &outcome);
+            log(app, &message, &outcome, terms.start);
+            return outcome;
+        };
+        // A circuit that opened meanwhile spares it the rest of its time.
+        if let Some(outcome) = self.circuits.answer(app, &message) {
+            record::note(&app.record, message.provider(), &outcome);
+            return outcome;
+        }
+        let time = Time { start: terms.start, deadline, is_patient: true };
+        self.conclude(app, message, time).await
     }
 
     /// Sends the messages of one call, a bounded number of them at a time: each as
@@ -106,6 +168,7 @@ impl Dispatcher {
         &self,
         app: &Arc<Application>,
         messages: Vec<Message>,
+        timeout: Option<Duration>,
     ) -> Option<Vec<Outcome>> {
         let Some(_permit) = self.admission.admit(&app.in_flight) else {
             for message in &messages {
@@ -114,18 +177,19 @@ impl Dispatcher {
             return None;
         };
         let start = Instant::now();
-        let sends = messages.into_iter().map(|one| self.conclude(app, Arc::new(one), start));
+        let sends = messages.into_iter().map(|one| {
+            let deadline = start + timeout.unwrap_or_else(|| app.providers.timeout(&one));
+            self.conclude(app, Arc::new(one), Time { start, deadline, is_patient: true })
+        });
         Some(stream::iter(sends).buffered(FAN_OUT).collect().await)
     }
 
-    async fn conclude(
-        &self,
-        app: &Arc<Application>,
-        message: Arc<Message>,
-        start: Instant,
-    ) -> Outcome {
+    async fn conclude(&self, app: &Arc<Application>, message: Arc<Message>, time: Time) -> Outcome {
+        let start = time.start;
+        let mut story = Story { app, message: &message, start, has_ended: false };
         let under_way = UnderWay::new(app, &message);
-        let outcome = self.attempts(app, &message, start).await;
+        let outcome = self.attempts(app, &message, time).await;
+        story.has_ended = true;
         under_way.end(&outcome);
         self.metrics.peer(message.provider()).sends.observe(start.elapsed());
         self.circuits.learn(app, &message, &outcome);
@@ -153,9 +217,9 @@ impl Dispatcher {
         &self,
         app: &Arc<Application>,
         message: &Arc<Message>,
-        start: Instant,
+        time: Time,
     ) -> Outcome {
-        let deadline = start + app.providers.timeout(message);
+        let deadline = time.deadline;
         let mut retries = Retries::new(at_least_once(message));
         let mut avoid = None;
         loop {
@@ -170,7 +234,11 @@ impl Dispatcher {
             let sent = app.providers.send(message, deadline, avoid, on_late).await;
             let Ok(attempt) = sent else { return busy() };
             let Outcome::Failed(failure) = &attempt.outcome else { return attempt.outcome };
-            let Some(pause) = retries.pause(failure, &app.repeats) else { return attempt.outcome };
+            let pause = match failure.cause {
+                Cause::Busy if time.is_patient => Some(BUSY_PAUSE),
+                _ => retries.pause(failure, &app.repeats),
+            };
+            let Some(pause) = pause else { return attempt.outcome };
             let again = Instant::now() + pause;
             if again >= deadline {
                 return attempt.outcome;
@@ -180,6 +248,51 @@ impl Dispatcher {
             avoid = attempt.avoid;
         }
     }
+}
+
+/// The time of one message.
+#[derive(Clone, Copy)]
+struct Time {
+    start: Instant,
+    deadline: Instant,
+    /// Whether it waits where its connections have no room, as one of many does.
+    is_patient: bool,
+}
+
+/// A message under way. Dropped before its end it says so: its caller has left, and no other line
+/// would tell of it.
+struct Story<'a> {
+    app: &'a Application,
+    message: &'a Message,
+    start: Instant,
+    has_ended: bool,
+}
+
+impl Drop for Story<'_> {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let duration_ms = self.start.elapsed().as_millis();
+        let (app_id, token) = (self.app.id.as_str(), short_token(self.message));
+        tracing::info!(
+            app.id = app_id,
+            token,
+            duration_ms,
+            "a message was given up, since its caller has left"
+        );
+    }
+}
+
+/// Its turn did not come in time.
+fn never_sent() -> Outcome {
+    Outcome::Failed(Failure {
+        cause: Cause::Deadline,
+        delivery: Delivery::NotSent,
+        retry: Retry::Never,
+        retry_after: None,
+        id: None,
+    })
 }
 
 fn busy() -> Outcome {

@@ -98,6 +98,9 @@ impl Server {
                 .configure(api::routes)
         })
         .disable_signals()
+        // A caller that ends its side has left, and its messages are not sent any more. Half-closed
+        // connections cannot be told from those; nginx and Go's server read them the same way.
+        .h1_allow_half_closed(false)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(config.server.read_timeout.max(SHORTEST_HEAD))
         .tls_handshake_timeout(config.server.read_timeout)

@@ -74,6 +74,7 @@ impl Reloader {
         self.current.replace(Api {
             door: Door::new(&config.auth, self.loopback),
             body: state::limits(config),
+            batch: state::batch(config),
             compat: config.compat.clone(),
             open_metrics: config.ops.open_metrics,
             bare_keys: if is_same_gcm {

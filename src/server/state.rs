@@ -8,7 +8,7 @@ use super::bridge::Bridge;
 use super::tls::Shown;
 use crate::api::auth::Door;
 use crate::api::body::Limits;
-use crate::api::{Api, Started};
+use crate::api::{Api, Started, batch};
 use crate::apps::feedback::Feedback;
 use crate::apps::opened::{self, Opened};
 use crate::apps::preloaded::Preloaded;
@@ -62,6 +62,7 @@ pub(super) fn first(
     let api = Api {
         door: Door::new(&config.auth, loopback),
         body: limits(config),
+        batch: batch(config),
         compat: config.compat.clone(),
         registry,
         opened: Arc::new(opened),
@@ -103,6 +104,10 @@ pub(super) fn too_many(config: &Config) -> Option<String> {
 
 pub(super) fn limits(config: &Config) -> Limits {
     Limits { size_bytes: config.server.max_body_bytes, time: config.server.read_timeout }
+}
+
+pub(super) fn batch(config: &Config) -> batch::Limits {
+    batch::Limits { messages: config.server.max_batch, size_bytes: config.server.max_batch_bytes }
 }
 
 pub(super) fn admission(config: &Config) -> delivery::Settings {

@@ -1,8 +1,10 @@
 //! The HTTP surface.
 
+mod action;
 mod apns_message;
 mod applications;
 mod auth;
+mod batch;
 mod body;
 mod console;
 mod drop_in;

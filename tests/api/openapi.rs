@@ -67,6 +67,7 @@ async fn every_parameter_has_the_code_that_is_described() {
                 ("apns_team_id", "TEAM123456"),
             ]),
         ),
+        (SEND, members(&[])),
         (SEND, apple(&[])),
         (SEND, apple(&[("type", "gcm")])),
         (SEND, members(&[("application_id", "app"), ("type", "gcm")])),

@@ -1,5 +1,6 @@
 //! From "please send" to an end, through a whole relay.
 
 mod circuit;
+mod deadline;
 mod load;
 mod webhook;

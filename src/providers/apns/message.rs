@@ -164,6 +164,17 @@ impl Draft {
     }
 }
 
+impl Message {
+    /// The same notification for another phone, under a fresh `apns-id`. `keeps_identifier` leaves
+    /// its last four bytes as they are: see [`MessageId::Identifier`].
+    #[must_use]
+    pub fn for_device(&self, device_token: DeviceToken, keeps_identifier: bool) -> Self {
+        let [.., a, b, c, d] = *self.apns_id.as_bytes();
+        let id = keeps_identifier.then(|| MessageId::Identifier(u32::from_be_bytes([a, b, c, d])));
+        Self { device_token, apns_id: apns_id(id), ..self.clone() }
+    }
+}
+
 /// Leaves out what is said and to whom.
 impl fmt::Debug for Message {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
