@@ -5,6 +5,7 @@ mod page;
 mod peer;
 mod process;
 mod reason;
+mod reports;
 mod tally;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ pub use self::calls::Calls;
 pub use self::page::{CONTENT_TYPE, Family, Page};
 pub use self::peer::{Closed, Connections, Peer, Timing};
 pub use self::reason::known_reason;
+pub use self::reports::Reports;
 pub use self::tally::{Repeats, Sends, Tally};
 
 /// The numbers of the relay as a whole. What is of one application stands in its [`Tally`].
@@ -21,6 +23,8 @@ pub use self::tally::{Repeats, Sends, Tally};
 pub struct Metrics {
     /// Calls over HTTP.
     pub calls: Calls,
+    /// Dead tokens that a webhook was to be told of.
+    pub reports: Arc<Reports>,
     peers: [Arc<Peer>; Provider::ALL.len()],
     /// Guards the counts of answers that came after their caller had stopped waiting.
     late: Mutex<BTreeMap<(Provider, Fate), u64>>,
@@ -48,6 +52,7 @@ impl Metrics {
     /// Tells all of it, and of the process itself.
     pub fn write(&self, page: &mut Page) {
         self.calls.write(page);
+        self.reports.write(page);
         let mut sends = Family::histogram(
             "pushlet_send_seconds",
             "From admitting a message to its end, repeats included.",

@@ -53,7 +53,7 @@ pub(super) fn first(
     }
     let mut preloaded = Preloaded::default();
     preloaded.apply(&config.applications, &registry, &apns, &fcm);
-    let webhooks = Webhooks::new(&config.feedback, runtime.clone());
+    let webhooks = Webhooks::new(&config.feedback, runtime.clone(), Arc::clone(&metrics.reports));
     let mut bridge = Bridge::default();
     let registrar = Registrar::start(Arc::clone(&apns), Arc::clone(&fcm))
         .map_err(|error| format!("no thread for credentials: {error}"))?;

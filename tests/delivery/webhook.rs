@@ -9,6 +9,7 @@ use pushlet::config::Config;
 use pushlet::secret::Secret;
 use pushlet::simulator::Options;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use crate::support::google::Google;
 use crate::support::keys::Authority;
@@ -51,6 +52,24 @@ async fn listed(bench: &Bench, provider: &str) -> Vec<Value> {
         row["provider"] = json!(provider);
     }
     rows
+}
+
+/// What `/metrics` says of the webhooks, as soon as nothing is on its way.
+async fn counted(bench: &Bench) -> [(&'static str, usize); 3] {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let page = seen(bench.relay.client.get(bench.relay.url("/metrics"))).await.body;
+        let counts = ["given_up", "overflowed", "reported"].map(|outcome| {
+            let start = format!("pushlet_webhook_tokens_total{{outcome=\"{outcome}\"}} ");
+            let line = page.lines().find_map(|line| line.strip_prefix(start.as_str()));
+            (outcome, line.unwrap().parse().unwrap())
+        });
+        if counts[2].1 > 0 {
+            return counts;
+        }
+        assert!(Instant::now() < until, "{counts:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The function that the README shows.
@@ -196,6 +215,7 @@ async fn what_is_refused_is_given_up() {
 
     let tokens: Vec<_> = receiver.wait_for(5).await.iter().flat_map(Posted::tokens).collect();
     assert_eq!(tokens, [0, 1, 2, 3, 9].map(dead));
+    assert_eq!(counted(&bench).await, [("given_up", 4), ("overflowed", 0), ("reported", 1)]);
     bench.stop().await;
 }
 

@@ -29,7 +29,7 @@ use self::report::{Heard, Report};
 use crate::apps::feedback::{DeadToken, Feedback, Settings};
 use crate::apps::webhook::Webhook;
 use crate::apps::{Application, ApplicationId};
-use crate::metrics::Provider;
+use crate::metrics::{Provider, Reports};
 use crate::providers::web::LazyClient;
 
 /// How long the tokens of one report are gathered.
@@ -49,6 +49,7 @@ pub struct Webhooks(Arc<Shared>);
 
 struct Shared {
     runtime: Handle,
+    counts: Arc<Reports>,
     client: LazyClient,
     /// Guards what the configuration says.
     settings: RwLock<Current>,
@@ -76,9 +77,10 @@ impl Current {
 impl Webhooks {
     /// Makes no connection. Reports are sent on `runtime`.
     #[must_use]
-    pub fn new(settings: &Settings, runtime: Handle) -> Self {
+    pub fn new(settings: &Settings, runtime: Handle, counts: Arc<Reports>) -> Self {
         Self(Arc::new(Shared {
             runtime,
+            counts,
             client: LazyClient::new(Vec::new(), Some(TRY), Some(TRY)),
             settings: RwLock::new(Current::of(settings)),
             book: Mutex::default(),
@@ -132,6 +134,7 @@ impl Webhooks {
             self.gather(id, &mut is_ending).await;
             let Some((entries, dropped)) = self.book().take(id) else { break };
             let count = entries.len();
+            self.0.counts.overflowed.add(dropped);
             if dropped > 0 {
                 tracing::warn!(
                     app.id = id.as_str(),
@@ -143,7 +146,10 @@ impl Webhooks {
             if let Some((webhook, is_shared)) = self.receiver(feedback)
                 && let Some(report) = Report::new(id, &entries)
             {
-                self.send(&report, &webhook, is_shared, &mut is_ending).await;
+                match self.send(&report, &webhook, is_shared, &mut is_ending).await {
+                    true => self.0.counts.reported.add(count),
+                    false => self.0.counts.given_up.add(count),
+                }
             }
             self.book().settle(count);
         }
@@ -165,14 +171,14 @@ impl Webhooks {
         }
     }
 
-    /// Posts a report until it is taken, refused, or too old.
+    /// Posts a report until it is taken, refused, or too old. True if it was taken.
     async fn send(
         &self,
         report: &Report,
         webhook: &Webhook,
         is_shared: bool,
         is_ending: &mut watch::Receiver<bool>,
-    ) {
+    ) -> bool {
         let start = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -183,14 +189,21 @@ impl Webhooks {
                 report.post(&self.0.client, webhook).await
             };
             let (why, wait) = match heard {
-                Heard::Taken => return report.log_taken(webhook),
-                Heard::Refused { why } => return report.log_lost(webhook, &why),
+                Heard::Taken => {
+                    report.log_taken(webhook);
+                    return true;
+                }
+                Heard::Refused { why } => {
+                    report.log_lost(webhook, &why);
+                    return false;
+                }
                 Heard::Later { why, wait } => (why, wait),
             };
             let wait = wait.unwrap_or_else(|| pause + pause.mul_f32(chance()));
             pause = (pause * 2).min(LONGEST_PAUSE);
             if start.elapsed() + wait > self.settings().timeout {
-                return report.log_lost(webhook, &why);
+                report.log_lost(webhook, &why);
+                return false;
             }
             report.log_again(webhook, &why, wait);
             tokio::select! {
