@@ -198,7 +198,8 @@ fn check_combination(params: &Params) -> Result<(), ApiError> {
 }
 
 fn registration(params: &mut Params) -> Result<Registration, ApiError> {
-    let mode = params.choice("apns_mode", "production, development or sandbox", Mode::parse)?;
+    let mode =
+        params.choice("apns_mode", "production, development, sandbox or auto", Mode::parse)?;
     let topic = params.choice("apns_topic", "a topic, such as a bundle id", |topic| {
         is_topic(topic).then(|| topic.to_owned())
     })?;

@@ -36,6 +36,12 @@ pub(super) fn apple<'a>(
             "the certificate is not for {mode}; register it with the other apns_mode"
         ));
     }
+    if apns.is_settled() {
+        let mode = apns.mode().as_str();
+        warnings.push(format!(
+            "the certificate is not known to serve both environments; apns_mode=auto acts as {mode}"
+        ));
+    }
     if apns.default_topic().is_none() {
         warnings.push(
             "the application has no topic of its own; give apns_topic, or topic with each message"

@@ -59,6 +59,9 @@ pub struct Details {
     /// Since when a token is dead, as in the feedback list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
+    /// Where Apple knows the token, of an application that finds out: `production` or `sandbox`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<&'static str>,
 }
 
 impl ApiError {
@@ -74,6 +77,12 @@ impl ApiError {
     /// The same error with these members after its message.
     pub fn with_details(mut self, details: Details) -> Self {
         self.details = Some(Box::new(details));
+        self
+    }
+
+    /// The same error with the environment that it came from.
+    pub(super) fn with_environment(mut self, environment: &'static str) -> Self {
+        self.details.get_or_insert_default().environment = Some(environment);
         self
     }
 
@@ -434,6 +443,7 @@ mod tests {
             apns_id: Some("id".to_owned()),
             delivery: Some("not_sent"),
             timestamp: Some("2012-11-27T22:24:07Z".to_owned()),
+            environment: Some("sandbox"),
         };
         let error = ApiError::new(StatusCode::GONE, "a_code", "a \"sentence\"");
 
@@ -452,7 +462,8 @@ mod tests {
                 concat!(
                     r#"{"error":"a_code","message":"a \"sentence\"","status":410,"#,
                     r#""reason":"Unregistered","retry_after":3,"apns_id":"id","#,
-                    r#""delivery":"not_sent","timestamp":"2012-11-27T22:24:07Z"}"#
+                    r#""delivery":"not_sent","timestamp":"2012-11-27T22:24:07Z","#,
+                    r#""environment":"sandbox"}"#
                 )
                 .to_owned(),
                 Some("3".to_owned())

@@ -21,7 +21,7 @@ const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 const MAX_KEY_BYTES: usize = 255;
 
 /// The headers of an answer that belong to what became of the call.
-const KEPT_HEADERS: [&str; 3] = ["apns-id", "content-type", "retry-after"];
+const KEPT_HEADERS: [&str; 4] = ["apns-environment", "apns-id", "content-type", "retry-after"];
 /// As long as any call may take: the first one has ended by then.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 /// Words of Google's legacy protocol for a row that was not sent and may be repeated.

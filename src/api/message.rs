@@ -144,8 +144,10 @@ async fn carry_out(api: &Api, prepared: Prepared) -> Result<HttpResponse, ApiErr
             outcome.respond(credentials_status)
         }
         Work::One { message, service } => {
-            let outcome = api.dispatcher.deliver(&application, Arc::new(message), timeout).await;
-            outcome::respond(outcome, service)
+            let message = Arc::new(message);
+            let outcome = api.dispatcher.deliver(&application, Arc::clone(&message), timeout).await;
+            let environment = application.providers.environment(&message);
+            outcome::in_environment(environment, outcome::respond(outcome, service))
         }
         Work::Preview(preview) => Ok(HttpResponse::Ok().json(preview)),
     }

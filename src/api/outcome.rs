@@ -11,6 +11,7 @@ use super::message::Service;
 use super::{fcm_answer, timestamp};
 use crate::metrics::Provider;
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection};
+use crate::providers::apns::Mode;
 use crate::providers::legacy::{self, Report, Row};
 
 /// The documented answer to a message that Apple accepted.
@@ -32,6 +33,25 @@ pub(super) fn respond(outcome: Outcome, service: Service) -> Result<HttpResponse
             Service::Apns => apns_rejection(rejection),
             Service::Gcm => gcm_rejection(rejection, StatusCode::FORBIDDEN),
         }),
+    }
+}
+
+/// Says where Apple knows the token, of an application that finds out (`apns_mode=auto`).
+pub(super) fn in_environment(
+    environment: Option<Mode>,
+    answer: Result<HttpResponse, ApiError>,
+) -> Result<HttpResponse, ApiError> {
+    let Some(word) = environment.map(Mode::apples_word) else { return answer };
+    match answer {
+        Ok(mut response) => {
+            let name = header::HeaderName::from_static("apns-environment");
+            response.headers_mut().insert(name, header::HeaderValue::from_static(word));
+            Ok(response)
+        }
+        Err(error) if error.code() == "device_token_unregistered" => {
+            Err(error.with_environment(word))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -182,10 +202,16 @@ fn apns_rejection(rejection: Rejection) -> ApiError {
             (StatusCode::GONE, "device_token_unregistered", message)
         }
         (Fault::Token, None) => {
-            let message = "apple does not know this device token here; usual causes: a token of \
-                           the sandbox sent to production or the other way round (apns_mode), or \
-                           a token of an app with another topic"
-                .to_owned();
+            let message = match rejection.detail.as_deref() {
+                Some(detail) => format!(
+                    "apple does not know this device token: {detail}; usual cause: a token of an \
+                     app with another topic"
+                ),
+                None => "apple does not know this device token here; usual causes: a token of \
+                         the sandbox sent to production or the other way round (apns_mode), or \
+                         a token of an app with another topic"
+                    .to_owned(),
+            };
             (StatusCode::BAD_REQUEST, "invalid_device_token", message)
         }
         (Fault::Credentials, _) => {

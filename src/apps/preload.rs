@@ -41,7 +41,7 @@ pub struct Preload {
     pub apns_team_id: Option<String>,
     /// Default topic; of a certificate it is read from the certificate when left out.
     pub apns_topic: Option<String>,
-    /// `production` (default), `development` or `sandbox`.
+    /// `production` (default), `development` or `sandbox`, or `auto`: each token's own.
     pub apns_mode: Mode,
     /// A service account of Google's, beside the Apple credential or alone.
     pub fcm_service_account: Option<Source>,

@@ -26,6 +26,7 @@ fn application(entry: &mut Table) -> Option<Preload> {
     check_credentials(entry);
     let application_id = entry.take("application_id", values::application_id);
     let modes = [
+        ("auto", Mode::Auto),
         ("production", Mode::Production),
         ("development", Mode::Development),
         ("sandbox", Mode::Development),

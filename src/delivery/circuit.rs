@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::apps::{Application, ApplicationId};
 use crate::outcome::{Cause, Fault, Outcome, Rejection, Retry};
 use crate::providers::Message;
-use crate::providers::apns::Apns;
+use crate::providers::apns::{Apns, Mode};
 
 /// How long a refused credential is believed to stay refused.
 const REFUSED: Duration = Duration::from_secs(60);
@@ -57,8 +57,11 @@ pub(super) struct Circuits {
     /// How many there are, so that in good times no call takes the lock.
     len: AtomicUsize,
     /// Guards the map.
-    open: Mutex<HashMap<ApplicationId, Open>>,
+    open: Mutex<HashMap<Key, Open>>,
 }
+
+/// Of which application, and for which of Apple's environments where it has two.
+type Key = (ApplicationId, Option<Mode>);
 
 #[derive(Debug)]
 struct Open {
@@ -82,7 +85,8 @@ impl Circuits {
         }
         let apns = credential(app, message)?;
         let mut open = self.open();
-        let circuit = open.get_mut(&app.id).filter(|circuit| circuit.is_of(apns))?;
+        let key = (app.id.clone(), app.providers.environment(message));
+        let circuit = open.get_mut(&key).filter(|circuit| circuit.is_of(apns))?;
         let now = Instant::now();
         if now >= circuit.until {
             circuit.probing = true;
@@ -96,21 +100,30 @@ impl Circuits {
         Some(outcome)
     }
 
-    /// Learns from what became of a message.
-    pub(super) fn learn(&self, app: &Application, message: &Message, outcome: &Outcome) {
+    /// Learns from what became of a message in this environment.
+    pub(super) fn learn(
+        &self,
+        app: &Application,
+        environment: Option<Mode>,
+        message: &Message,
+        outcome: &Outcome,
+    ) {
         let Some(apns) = credential(app, message) else { return };
         match verdict(outcome) {
             Verdict::Close if self.len.load(Ordering::Acquire) == 0 => {}
             Verdict::Close => {
                 let mut open = self.open();
                 // Sealed registrations may share a name, and the circuit may be another one's.
-                if open.get(&app.id).is_some_and(|circuit| circuit.is_of(apns)) {
-                    open.remove(&app.id);
+                let key = (app.id.clone(), environment);
+                if open.get(&key).is_some_and(|circuit| circuit.is_of(apns)) {
+                    open.remove(&key);
                 }
                 self.len.store(open.len(), Ordering::Release);
             }
             Verdict::Nothing => {}
-            Verdict::Open(pause) => self.open_for(pause, app, apns, outcome),
+            Verdict::Open(pause) => {
+                self.open_for(pause, (app.id.clone(), environment), apns, outcome);
+            }
         }
     }
 
@@ -121,16 +134,20 @@ impl Circuits {
         }
         let Some(apns) = app.providers.apns.as_ref() else { return Circuit::Closed };
         let open = self.open();
-        match open.get(&app.id).filter(|circuit| circuit.is_of(apns)).map(|open| &open.outcome) {
+        // Of an application with two environments, the one that is open.
+        let environments = [None, Some(Mode::Production), Some(Mode::Development)];
+        let mut circuits = environments.map(|one| open.get(&(app.id.clone(), one))).into_iter();
+        let circuit = circuits.find_map(|circuit| circuit.filter(|circuit| circuit.is_of(apns)));
+        match circuit.map(|open| &open.outcome) {
             None => Circuit::Closed,
             Some(Outcome::Accepted(_) | Outcome::Failed(_)) => Circuit::Unreachable,
             Some(Outcome::Rejected(_)) => Circuit::Credentials,
         }
     }
 
-    fn open_for(&self, pause: Duration, app: &Application, apns: &Arc<Apns>, outcome: &Outcome) {
+    fn open_for(&self, pause: Duration, key: Key, apns: &Arc<Apns>, outcome: &Outcome) {
         let mut open = self.open();
-        let known = open.get(&app.id).filter(|circuit| circuit.is_of(apns));
+        let known = open.get(&key).filter(|circuit| circuit.is_of(apns));
         let pause = match known {
             // Calls that were under way when it opened say nothing new.
             Some(known) if !known.probing => return,
@@ -138,7 +155,7 @@ impl Circuits {
             Some(_) | None => pause,
         };
         if known.is_none() {
-            let app_id = app.id.as_str();
+            let app_id = key.0.as_str();
             tracing::warn!(app.id = app_id, ?pause, "calls of an application fail at once now");
         }
         let circuit = Open {
@@ -150,11 +167,11 @@ impl Circuits {
         };
         // Those of applications that are gone have nobody left to close them.
         open.retain(|_, circuit| circuit.credential.strong_count() > 0);
-        open.insert(app.id.clone(), circuit);
+        open.insert(key, circuit);
         self.len.store(open.len(), Ordering::Release);
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<ApplicationId, Open>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<Key, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

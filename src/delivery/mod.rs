@@ -5,6 +5,7 @@ mod circuit;
 pub mod idempotency;
 mod record;
 mod retry;
+mod route;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use self::circuit::Circuit;
 use self::circuit::Circuits;
 use self::record::UnderWay;
 use self::retry::Retries;
+use self::route::{Route, Step};
 use self::webhook::Webhooks;
 use crate::apps::Application;
 use crate::apps::feedback::DeadToken;
@@ -192,7 +194,6 @@ impl Dispatcher {
         story.has_ended = true;
         under_way.end(&outcome);
         self.metrics.peer(message.provider()).sends.observe(start.elapsed());
-        self.circuits.learn(app, &message, &outcome);
         if matches!(outcome, Outcome::Accepted(_)) {
             app.repeats.earn();
         }
@@ -221,6 +222,7 @@ impl Dispatcher {
     ) -> Outcome {
         let deadline = time.deadline;
         let mut retries = Retries::new(at_least_once(message));
+        let mut route = Route::new(app, message);
         let mut avoid = None;
         loop {
             let late = (Arc::clone(app), Arc::clone(message));
@@ -231,21 +233,29 @@ impl Dispatcher {
                 log_late(&app, &message, &outcome);
                 settle_token(&webhooks, &app, &message, &outcome);
             };
-            let sent = app.providers.send(message, deadline, avoid, on_late).await;
+            let environment = route.environment();
+            let sent = app.providers.send(message, environment, deadline, avoid, on_late).await;
             let Ok(attempt) = sent else { return busy() };
-            let Outcome::Failed(failure) = &attempt.outcome else { return attempt.outcome };
-            let pause = match failure.cause {
+            let mut pause = |failure: &Failure| match failure.cause {
                 Cause::Busy if time.is_patient => Some(BUSY_PAUSE),
                 _ => retries.pause(failure, &app.repeats),
             };
-            let Some(pause) = pause else { return attempt.outcome };
-            let again = Instant::now() + pause;
-            if again >= deadline {
-                return attempt.outcome;
+            if let Outcome::Failed(failure) = &attempt.outcome
+                && let Some(pause) = pause(failure)
+            {
+                let again = Instant::now() + pause;
+                if again < deadline {
+                    app.record.tally.repeat(message.provider(), record::cause(failure));
+                    sleep_until(again).await;
+                    avoid = attempt.avoid;
+                    continue;
+                }
             }
-            app.record.tally.repeat(message.provider(), record::cause(failure));
-            sleep_until(again).await;
-            avoid = attempt.avoid;
+            self.circuits.learn(app, environment, message, &attempt.outcome);
+            match route.next(app, message, attempt.outcome) {
+                Step::Again => avoid = None,
+                Step::End(outcome) => return outcome,
+            }
         }
     }
 }

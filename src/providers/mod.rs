@@ -19,7 +19,7 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 use tokio::time::Instant;
 
-use self::apns::Apns;
+use self::apns::{Apns, Mode};
 pub use self::attempt::Attempt;
 use self::fcm::Fcm;
 use self::gcm::Gcm;
@@ -87,13 +87,32 @@ impl Providers {
         self.apns.is_none() && self.fcm.is_none() && self.gcm.is_none()
     }
 
-    /// Sends a message once. An answer that comes too late for the caller goes to `on_late`.
+    /// Where a message for Apple goes first, and after its end where its token is known; `None`
+    /// where there is no choice.
+    #[must_use]
+    pub fn environment(&self, message: &Message) -> Option<Mode> {
+        match message {
+            Message::Apns(message) => self.apns.as_ref()?.environment(message),
+            Message::Fcm(_) | Message::Gcm(_) => None,
+        }
+    }
+
+    /// Remembers for a while where the token of a message for Apple is known.
+    pub fn learn_environment(&self, message: &Message, environment: Mode) {
+        if let (Message::Apns(message), Some(apns)) = (message, &self.apns) {
+            apns.learn_environment(message, environment);
+        }
+    }
+
+    /// Sends a message once, to `environment` where there is a choice. An answer that comes too
+    /// late for the caller goes to `on_late`.
     ///
     /// # Errors
     /// [`NotRegistered`]; nothing was sent.
     pub async fn send(
         &self,
         message: &Message,
+        environment: Option<Mode>,
         deadline: Instant,
         avoid: Option<ConnectionId>,
         on_late: impl FnOnce(Outcome) + Send + 'static,
@@ -101,7 +120,7 @@ impl Providers {
         match message {
             Message::Apns(message) => {
                 let apns = self.apns.as_ref().ok_or(NotRegistered)?;
-                Ok(apns.send(message, deadline, avoid, on_late).await)
+                Ok(apns.send(message, environment, deadline, avoid, on_late).await)
             }
             Message::Fcm(message) => {
                 let fcm = self.fcm.as_ref().ok_or(NotRegistered)?;

@@ -255,12 +255,12 @@ async fn every_parameter_has_its_error() {
         (
             format!("{p12},\"apns_mode\":\"prod\""),
             "invalid_apns_mode",
-            "apns_mode must be production, development or sandbox, found `prod`",
+            "apns_mode must be production, development, sandbox or auto, found `prod`",
         ),
         (
             format!("{p12},\"apns_mode\":\"\""),
             "invalid_apns_mode",
-            "apns_mode must be production, development or sandbox, found ``",
+            "apns_mode must be production, development, sandbox or auto, found ``",
         ),
         (
             format!("{p12},\"apns_topic\":\"a b\""),

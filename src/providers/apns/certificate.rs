@@ -82,6 +82,16 @@ impl Environments {
             Self::Production => mode == Mode::Development,
         }
     }
+
+    /// The mode that comes of one that was asked for: to find out needs both environments.
+    pub fn settle(self, mode: Mode) -> Mode {
+        match (mode, self) {
+            (Mode::Auto, Self::Both) => Mode::Auto,
+            (Mode::Auto, Self::Development) => Mode::Development,
+            (Mode::Auto, Self::Production | Self::Unknown) => Mode::Production,
+            (Mode::Development | Mode::Production, _) => mode,
+        }
+    }
 }
 
 /// The keys and certificates of a file, in any order.

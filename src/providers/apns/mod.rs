@@ -6,10 +6,12 @@ mod certificate;
 mod clock;
 pub mod credential;
 pub mod device_token;
+mod facts;
 pub mod inspection;
 pub mod kdf_cost;
 pub mod live_activity;
 pub mod message;
+mod mode;
 mod p12;
 pub mod parts;
 pub mod payload;
@@ -20,27 +22,31 @@ mod problem;
 pub mod push_type;
 mod request;
 pub mod response;
+mod sandboxed;
 mod signature;
 pub mod token;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
-use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
 
 use self::clock::Clock;
-use self::credential::{Certificate, Credential};
+use self::credential::Credential;
+pub use self::facts::CertificateFacts;
+use self::facts::facts;
 use self::message::Message;
+pub use self::mode::Mode;
 pub use self::probe::Probe;
 use self::response::Sent;
+use self::sandboxed::{Sandbox, Sandboxed};
 use self::token::{Signer, Tokens};
 use super::attempt::{Attempt, Watch};
 use super::timeout::Timeout;
@@ -97,37 +103,6 @@ impl Default for Settings {
     }
 }
 
-/// Which of Apple's two environments an application talks to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Apple's sandbox, for builds signed for development.
-    Development,
-    /// The App Store, `TestFlight` and ad hoc builds.
-    #[default]
-    Production,
-}
-
-impl Mode {
-    /// Reads the word that parameters and configuration use; `sandbox` is Apple's own.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        match word {
-            "development" | "sandbox" => Some(Self::Development),
-            "production" => Some(Self::Production),
-            _ => None,
-        }
-    }
-
-    /// The word for it in parameters, configuration and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Development => "development",
-            Self::Production => "production",
-        }
-    }
-}
-
 /// More than any answer of Apple's, which take some dozens.
 const MAX_ANSWER_BYTES: usize = 4 * 1024;
 
@@ -143,6 +118,7 @@ pub struct Context {
     trust: Trust,
     tokens: Tokens,
     clock: Clock,
+    sandboxed: Sandboxed,
     metrics: Arc<Peer>,
     runtime: Handle,
 }
@@ -181,6 +157,7 @@ impl Context {
             trust,
             tokens: Tokens::default(),
             clock: Clock::new(),
+            sandboxed: Sandboxed::new(),
             metrics: Arc::default(),
             runtime,
         })
@@ -227,7 +204,7 @@ impl Context {
     fn endpoint(&self, mode: Mode) -> &Endpoint {
         match mode {
             Mode::Development => &self.sandbox,
-            Mode::Production => &self.production,
+            Mode::Auto | Mode::Production => &self.production,
         }
     }
 
@@ -256,8 +233,12 @@ fn of_pool(settings: &Settings) -> transport::Settings {
 pub struct Apns {
     context: Arc<Context>,
     mode: Mode,
+    /// It was to find out, and its certificate is not known to serve both environments.
+    is_settled: bool,
     default_topic: Option<String>,
     access: Access,
+    /// The sandbox, of an application that finds out; that of `access` is production.
+    sandbox: Option<Sandbox>,
 }
 
 /// What an application shows Apple.
@@ -284,26 +265,6 @@ impl fmt::Debug for Access {
     }
 }
 
-/// What a certificate says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// Every topic that it may be used for, the base topic first.
-    pub topics: Vec<String>,
-    /// The last second of its life.
-    pub not_after: OffsetDateTime,
-    /// Whether it is known not to serve the mode of its application.
-    pub excludes_mode: bool,
-}
-
-impl CertificateFacts {
-    /// Whole days until it runs out, rounded down: negative from the first second after.
-    #[must_use]
-    pub fn days_left(&self, now: OffsetDateTime) -> i64 {
-        const DAY: i64 = 24 * 60 * 60;
-        (self.not_after - now).whole_seconds().div_euclid(DAY)
-    }
-}
-
 impl Apns {
     /// The Apple side of an application with this credential. It makes no connection; the first
     /// message does. `topic` comes before the one in the certificate.
@@ -314,7 +275,15 @@ impl Apns {
         mode: Mode,
         topic: Option<String>,
     ) -> Self {
-        let (access, own_topic) = match credential {
+        let asked = mode;
+        let mode = match &credential {
+            Credential::Certificate(certificate) => certificate.environments.settle(asked),
+            Credential::SigningKey(_) => asked,
+        };
+        let sandbox = |identity: Option<Identity>| {
+            (mode == Mode::Auto).then(|| Sandbox { identity, pool: OnceLock::new() })
+        };
+        let (access, own_topic, sandbox) = match credential {
             Credential::Certificate(certificate) => {
                 let facts = facts(&certificate, mode);
                 let own_topic = certificate.default_topic.clone();
@@ -323,14 +292,23 @@ impl Apns {
                     chain: certificate.chain,
                     key: certificate.key,
                 };
-                (Access::Certificate { pool: context.pool(mode, Some(identity)), facts }, own_topic)
+                let sandbox = sandbox(Some(identity.clone()));
+                let pool = context.pool(mode, Some(identity));
+                (Access::Certificate { pool, facts }, own_topic, sandbox)
             }
             Credential::SigningKey(key) => {
                 let signer = context.tokens.signer(key);
-                (Access::Token { pool: context.pool(mode, None), signer }, None)
+                (Access::Token { pool: context.pool(mode, None), signer }, None, sandbox(None))
             }
         };
-        Self { context: Arc::clone(context), mode, default_topic: topic.or(own_topic), access }
+        Self {
+            context: Arc::clone(context),
+            mode,
+            is_settled: mode != asked,
+            default_topic: topic.or(own_topic),
+            access,
+            sandbox,
+        }
     }
 
     /// The Apple side of an application whose credential cannot be used: each send is refused
@@ -346,7 +324,8 @@ impl Apns {
         // The topic may have stood in the very certificate that is no good. A message that lacks
         // nothing else must not be told that it lacks a topic.
         let default_topic = Some(topic.unwrap_or_else(|| "unknown".to_owned()));
-        Self { context: Arc::clone(context), mode, default_topic, access }
+        let context = Arc::clone(context);
+        Self { context, mode, is_settled: false, default_topic, access, sandbox: None }
     }
 
     /// The topic of a message that names none.
@@ -359,6 +338,30 @@ impl Apns {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether it was to find out the environment of each token, and does not: its certificate is
+    /// not known to serve both.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Where a message goes first, as far as its token is known; `None` where there is no choice.
+    #[must_use]
+    pub fn environment(&self, message: &Message) -> Option<Mode> {
+        self.sandbox.as_ref()?;
+        let is_sandboxed = self.context.sandboxed.contains(message.device_token.as_hex());
+        Some(if is_sandboxed { Mode::Development } else { Mode::Production })
+    }
+
+    /// Remembers for a while where the token of a message is known.
+    pub fn learn_environment(&self, message: &Message, environment: Mode) {
+        let (tokens, token) = (&self.context.sandboxed, message.device_token.as_hex());
+        match environment {
+            Mode::Development => tokens.insert(token),
+            Mode::Auto | Mode::Production => tokens.remove(token),
+        }
     }
 
     /// What its certificate says; `None` for a signing key.
@@ -391,8 +394,12 @@ impl Apns {
     /// How many connections to Apple are open.
     #[must_use]
     pub fn connections(&self) -> usize {
+        let sandbox = self.sandbox.as_ref().and_then(|sandbox| sandbox.pool.get());
+        let sandbox = sandbox.map_or(0, Pool::connections);
         match &self.access {
-            Access::Certificate { pool, .. } | Access::Token { pool, .. } => pool.connections(),
+            Access::Certificate { pool, .. } | Access::Token { pool, .. } => {
+                pool.connections() + sandbox
+            }
             Access::Unusable(_) => 0,
         }
     }
@@ -403,8 +410,8 @@ impl Apns {
         self.context.timeout()
     }
 
-    /// Sends a message once. An answer that comes after `deadline`, or after the caller hung up,
-    /// goes to `on_late`.
+    /// Sends a message once, to `environment` where there is a choice. An answer that comes after
+    /// `deadline`, or after the caller hung up, goes to `on_late`.
     ///
     /// # Cancel safety
     /// Dropped before the message was written, it is never written; afterwards its answer is
@@ -412,12 +419,13 @@ impl Apns {
     pub async fn send(
         &self,
         message: &Message,
+        environment: Option<Mode>,
         deadline: Instant,
         avoid: Option<ConnectionId>,
         on_late: impl FnOnce(Outcome) + Send + 'static,
     ) -> Attempt {
         let id = message.apns_id.hyphenated().to_string();
-        let Ready { head, pool, token } = match self.ready(message) {
+        let Ready { head, pool, token } = match self.ready(message, environment) {
             Ok(ready) => ready,
             Err(attempt) => return attempt,
         };
@@ -444,16 +452,17 @@ impl Apns {
 
     /// The request that a message would go out as.
     pub(super) fn preview(&self, message: &Message) -> Result<super::Request, Outcome> {
-        let mut head = self.ready(message).map_err(|attempt| attempt.outcome)?.head;
+        let environment = self.environment(message);
+        let mut head = self.ready(message, environment).map_err(|attempt| attempt.outcome)?.head;
         if let Some(token) = head.headers_mut().get_mut(AUTHORIZATION) {
             *token = HeaderValue::from_static("bearer ***");
         }
-        let environment = Some(self.mode.as_str());
+        let environment = Some(environment.unwrap_or(self.mode).as_str());
         Ok(super::Request { head, payload: message.payload.clone(), environment })
     }
 
     /// Everything that the request of a message needs.
-    fn ready(&self, message: &Message) -> Result<Ready<'_>, Attempt> {
+    fn ready(&self, message: &Message, environment: Option<Mode>) -> Result<Ready<'_>, Attempt> {
         let (pool, signer) = match &self.access {
             Access::Certificate { pool, .. } => (pool, None),
             Access::Token { pool, signer } => (pool, Some(signer)),
@@ -462,15 +471,18 @@ impl Apns {
         let authorization = signer.map(|signer| signer.authorization()).transpose();
         let authorization = authorization
             .map_err(|error| Attempt::unusable(format!("the signing key cannot sign: {error}")))?;
-        let head = request::build(message, self.endpoint().authority(), authorization.clone())
-            .ok_or_else(|| {
-                Attempt::unusable("a header of the message could not be written".to_owned())
-            })?;
+        let mode = environment.unwrap_or(self.mode);
+        let pool = match &self.sandbox {
+            Some(sandbox) if mode == Mode::Development => {
+                sandbox.pool.get_or_init(|| self.context.pool(mode, sandbox.identity.clone()))
+            }
+            Some(_) | None => pool,
+        };
+        let authority = self.context.endpoint(mode).authority();
+        let head = request::build(message, authority, authorization.clone()).ok_or_else(|| {
+            Attempt::unusable("a header of the message could not be written".to_owned())
+        })?;
         Ok(Ready { head, pool, token: signer.zip(authorization) })
-    }
-
-    fn endpoint(&self) -> &Endpoint {
-        self.context.endpoint(self.mode)
     }
 }
 
@@ -480,12 +492,4 @@ struct Ready<'a> {
     pool: &'a Pool,
     /// Whose provider token it shows, and the token.
     token: Option<(&'a Arc<Signer>, HeaderValue)>,
-}
-
-fn facts(certificate: &Certificate, mode: Mode) -> CertificateFacts {
-    CertificateFacts {
-        topics: certificate.topics.clone(),
-        not_after: certificate.not_after,
-        excludes_mode: certificate.environments.excludes(mode),
-    }
 }

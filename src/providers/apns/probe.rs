@@ -37,7 +37,7 @@ impl Apns {
     /// any other message. A refusal of the token is the answer to hope for.
     pub async fn probe(&self, deadline: Instant) -> Probe {
         let Some(message) = message_to_nobody(self.default_topic()) else { return impossible() };
-        match self.ready(&message) {
+        match self.ready(&message, None) {
             Ok(ready) => ask(ready, message, deadline).await,
             Err(attempt) => attempt.into(),
         }
@@ -61,7 +61,7 @@ impl Context {
     pub fn url(&self, mode: Mode) -> &Url {
         match mode {
             Mode::Development => &self.sandbox_url,
-            Mode::Production => &self.production_url,
+            Mode::Auto | Mode::Production => &self.production_url,
         }
     }
 }

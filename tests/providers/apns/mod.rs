@@ -1,5 +1,6 @@
 //! The Apple Push Notification service.
 
+mod auto;
 mod certificate;
 mod credential;
 mod kdf_cost;
