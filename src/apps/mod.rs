@@ -1,5 +1,6 @@
 //! What callers have registered.
 
+pub mod expiry;
 pub mod feedback;
 pub mod opened;
 pub mod preload;

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 
+use time::OffsetDateTime;
 use url::Url;
 
+use super::expiry;
 use super::feedback::{self, Feedback};
 use super::webhook::Hosts;
 use super::{Application, ApplicationId};
@@ -126,8 +128,10 @@ impl Registry {
             fcm: providers.fcm.or(kept.fcm),
             gcm: providers.gcm.or(kept.gcm),
         };
-        let application = self.successor(old, id, providers);
-        applications.insert(Arc::clone(&application.id.0), Arc::new(application));
+        let application = Arc::new(self.successor(old, id, providers));
+        applications.insert(Arc::clone(&application.id.0), Arc::clone(&application));
+        drop(applications);
+        expiry::check(&application, OffsetDateTime::now_utc());
         Ok(())
     }
 
@@ -136,6 +140,7 @@ impl Registry {
     /// application that is left without a credential goes.
     pub fn revise(&self, revisions: Vec<Revision>) {
         let mut applications = self.applications.write().unwrap_or_else(PoisonError::into_inner);
+        let mut revised = Vec::new();
         for Revision { id, apns, fcm } in revisions {
             let old = applications.get(id.as_str());
             let kept = old.map(|old| old.providers.clone()).unwrap_or_default();
@@ -145,9 +150,13 @@ impl Registry {
                 applications.remove(id.as_str());
                 continue;
             }
-            let application = self.successor(old, id, providers);
-            applications.insert(Arc::clone(&application.id.0), Arc::new(application));
+            let application = Arc::new(self.successor(old, id, providers));
+            applications.insert(Arc::clone(&application.id.0), Arc::clone(&application));
+            revised.push(application);
         }
+        drop(applications);
+        let now = OffsetDateTime::now_utc();
+        revised.iter().for_each(|application| expiry::check(application, now));
     }
 
     /// An application with other providers, and all that outlives those of `old`.
