@@ -229,7 +229,7 @@ fn readme() -> String {
 /// A value that is right and not the default.
 fn another(name: &str, value: &str) -> String {
     match (name, value) {
-        ("server.bind", _) => "\"127.0.0.1:1\"".to_owned(),
+        ("server.bind" | "ops.bind", _) => "\"127.0.0.1:1\"".to_owned(),
         // An absolute path, since the file's are relative to the file.
         ("apns.ca_file" | "fcm.ca_file" | "server.tls_cert" | "server.tls_key", _) => {
             "\"/etc/pushlet/ca.pem\"".to_owned()

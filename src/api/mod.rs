@@ -107,8 +107,8 @@ pub struct Api {
     pub bridge: HashMap<KeyHash, Bridged>,
     /// The numbers of the relay.
     pub metrics: Arc<Metrics>,
-    /// Whether anybody may read them.
-    pub open_metrics: bool,
+    /// Who may read them, and the status.
+    pub ops: Arc<ops::Access>,
     /// When the relay started.
     pub started: Started,
     /// Set when the process is on its way out: connections are closed after their answer.
@@ -160,6 +160,12 @@ pub fn ops_routes(config: &mut web::ServiceConfig) {
         .service(look("/readyz", web::get().to(ops::ready), web::head().to(ops::ready)))
         .service(look("/status", web::get().to(ops::status), web::head().to(ops::status)))
         .service(look("/metrics", web::get().to(ops::metrics), web::head().to(ops::metrics)));
+}
+
+/// The same and nothing else, for the address of `ops.bind`.
+pub fn ops_alone(config: &mut web::ServiceConfig) {
+    ops_routes(config);
+    config.app_data(ops::Listener::Ops).default_service(web::to(not_found));
 }
 
 /// The page, and its files.

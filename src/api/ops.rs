@@ -1,12 +1,13 @@
 //! `GET /healthz`, `/readyz`, `/status` and `/metrics`: for whoever keeps the relay running.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::auth::Caller;
+use super::auth::{self, Caller, Door};
 use super::error::ApiError;
 use super::metrics::Numbers;
 use super::status::Report;
@@ -17,8 +18,39 @@ use crate::metrics::CONTENT_TYPE;
 /// The section `[ops]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Answer `/metrics` to anybody, with the numbers of all applications.
+    /// One more address that serves `/healthz`, `/readyz`, `/status` and `/metrics`, and no calls;
+    /// with TLS if the main one has it. Port 0 takes a free one. Left out, there is none.
+    pub bind: Option<SocketAddr>,
+    /// Answer `/metrics` to anybody, with the numbers of all applications; where `bind` is given,
+    /// on that address alone.
     pub open_metrics: bool,
+}
+
+/// Which of the relay's addresses a call came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The one for calls.
+    Main,
+    /// The one of `ops.bind`.
+    Ops,
+}
+
+/// Who is let in by the address of `ops.bind`, and who is shown the numbers where.
+#[derive(Debug)]
+pub struct Access {
+    door: Door,
+    /// Where `/metrics` is for anybody.
+    open_on: Option<Listener>,
+}
+
+impl Access {
+    /// What the configuration says.
+    #[must_use]
+    pub fn new(settings: &Settings, auth: &auth::Settings) -> Self {
+        let loopback = settings.bind.is_some_and(|bind| bind.ip().to_canonical().is_loopback());
+        let open_on = if settings.bind.is_some() { Listener::Ops } else { Listener::Main };
+        Self { door: Door::new(auth, loopback), open_on: settings.open_metrics.then_some(open_on) }
+    }
 }
 
 /// The process lives: it answers.
@@ -40,7 +72,7 @@ pub(super) async fn status(request: HttpRequest, api: Snapshot) -> Result<HttpRe
 }
 
 async fn tell(request: &HttpRequest, api: &Snapshot) -> Result<HttpResponse, ApiError> {
-    let caller = api.door.admit(request)?;
+    let caller = admit(request, api)?;
     let report = Report::new(api.clone(), &caller);
     // A thousand applications take milliseconds, which the calls of this worker need not wait for.
     let text = web::block(move || report.json()).await;
@@ -54,13 +86,26 @@ pub(super) async fn metrics(request: HttpRequest, api: Snapshot) -> Result<HttpR
 }
 
 async fn count(request: &HttpRequest, api: &Snapshot) -> Result<HttpResponse, ApiError> {
-    let caller = if api.open_metrics { Caller::anybody() } else { api.door.admit(request)? };
+    let is_open = api.ops.open_on == Some(listener(request));
+    let caller = if is_open { Caller::anybody() } else { admit(request, api)? };
     let numbers = Numbers::of_caller(api.clone(), &caller);
     let text = web::block(move || numbers.text()).await;
     let text = text.ok().flatten().ok_or_else(ApiError::internal_error)?;
     let mut response = HttpResponse::Ok();
     response.content_type(CONTENT_TYPE).insert_header((header::CACHE_CONTROL, "no-store"));
     Ok(response.body(text))
+}
+
+/// By the door of the address that the call came to.
+fn admit<'a>(request: &HttpRequest, api: &'a Api) -> Result<Caller<'a>, ApiError> {
+    match listener(request) {
+        Listener::Main => api.door.admit(request),
+        Listener::Ops => api.ops.door.admit(request),
+    }
+}
+
+fn listener(request: &HttpRequest) -> Listener {
+    request.app_data::<Listener>().copied().unwrap_or(Listener::Main)
 }
 
 /// The applications of a caller, sorted by id; with the sealed ones that are open, unless one of

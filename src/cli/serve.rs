@@ -39,6 +39,9 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
         "listening on {}",
         server.url()
     );
+    if let Some(url) = server.ops_url() {
+        tracing::info!("metrics, status and health are on {url} as well");
+    }
     let Some(reloader) = server.reloader() else { return until_told(server, signals).await };
     tokio::select! {
         ended = until_told(server, signals) => ended,

@@ -150,13 +150,13 @@ impl Config {
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Mistakes> {
-        Self::read(file, environment, |_, _| None)
+        Self::read(file, environment, |_, _, _| None)
     }
 
     fn read(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
-        door: impl Fn(&Server, &auth::Settings) -> Option<String>,
+        door: impl Fn(&str, SocketAddr, &auth::Settings) -> Option<String>,
     ) -> Result<Self, Mistakes> {
         let environment: BTreeMap<_, _> = environment.collect();
         let mut sources = Sources::open(file, &environment);
@@ -165,7 +165,7 @@ impl Config {
         let auth = sources.section("auth", |table| sections::auth(table, &environment));
         let mut mistakes = Vec::new();
         if sources.is_clean() {
-            mistakes.extend(door(&server, &auth));
+            mistakes.extend(door("server.bind", server.bind, &auth));
         }
         let apns = sources.section("apns", sections::apns);
         let fcm = sources.section("fcm", sections::fcm);
@@ -175,6 +175,9 @@ impl Config {
         let feedback = sources.section("feedback", sections::feedback);
         let idempotency = sources.section("idempotency", sections::idempotency);
         let ops = sources.section("ops", sections::ops);
+        if let (true, Some(bind)) = (sources.is_clean(), ops.bind) {
+            mistakes.extend(door("ops.bind", bind, &auth));
+        }
         let log = sources.section("log", sections::log);
         let (applications, mut found) = sources.finish(applications::applications);
         mistakes.append(&mut found);
@@ -224,16 +227,15 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 /// A relay that others can reach and that asks nobody who they are is refused.
-fn open_door(server: &Server, auth: &auth::Settings) -> Option<String> {
+fn open_door(name: &str, bind: SocketAddr, auth: &auth::Settings) -> Option<String> {
     let closed = !auth.credentials.is_empty() || auth.allow_anonymous;
-    if closed || server.bind.ip().to_canonical().is_loopback() {
+    if closed || bind.ip().to_canonical().is_loopback() {
         return None;
     }
     Some(format!(
-        "anybody could call: `server.bind` is `{}`, which others can reach, and no credential is \
+        "anybody could call: `{name}` is `{bind}`, which others can reach, and no credential is \
          configured; set `PUSHLET_USERNAME` and `PUSHLET_PASSWORD`, or give \
          `[[auth.credentials]]`, or listen on 127.0.0.1, or allow it with \
-         `auth.allow_anonymous = true`",
-        server.bind
+         `auth.allow_anonymous = true`"
     ))
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, Mistakes, Server, open_door};
+use crate::api::ops;
 use crate::apps::preload::Source;
 use crate::delivery::idempotency;
 use crate::providers::gcm::AccountSource;
@@ -30,7 +31,7 @@ impl Config {
             compat: _,
             feedback: _,
             idempotency,
-            ops: _,
+            ops,
             log,
             applications: _,
         } = &mut self;
@@ -39,15 +40,19 @@ impl Config {
         fixed.google(fcm, &running.fcm, gcm, &running.gcm);
         let idempotency::Settings { window, max_entries: _, max_bytes: _ } = idempotency;
         fixed.keep("idempotency.window", window, &running.idempotency.window);
+        let ops::Settings { bind, open_metrics: _ } = ops;
+        fixed.keep("ops.bind", bind, &running.ops.bind);
         let proxy::Settings { url, except } = proxy;
         fixed.keep("proxy.url", url, &running.proxy.url);
         fixed.keep("proxy.except", except, &running.proxy.except);
         let telemetry::Settings { format, level: _ } = log;
         fixed.keep("log.format", format, &running.log.format);
-        match open_door(&self.server, &self.auth) {
-            Some(mistake) => Err(Mistakes(vec![mistake])),
-            None => Ok((self, fixed.names)),
-        }
+        let addresses =
+            [Some(("server.bind", self.server.bind)), self.ops.bind.map(|b| ("ops.bind", b))];
+        let doors = addresses.into_iter().flatten();
+        let mistakes: Vec<_> =
+            doors.filter_map(|(name, bind)| open_door(name, bind, &self.auth)).collect();
+        if mistakes.is_empty() { Ok((self, fixed.names)) } else { Err(Mistakes(mistakes)) }
     }
 
     /// The files that it names and a reload reads anew.

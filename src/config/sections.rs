@@ -220,7 +220,10 @@ pub(super) fn idempotency(table: &mut Table) -> idempotency::Settings {
 }
 
 pub(super) fn ops(table: &mut Table) -> ops::Settings {
-    ops::Settings { open_metrics: table.take("open_metrics", boolean).unwrap_or_default() }
+    ops::Settings {
+        bind: table.take("bind", values::address),
+        open_metrics: table.take("open_metrics", boolean).unwrap_or_default(),
+    }
 }
 
 pub(super) fn log(table: &mut Table) -> telemetry::Settings {

@@ -2,6 +2,7 @@
 
 mod bridge;
 mod direct;
+mod ops;
 mod reload;
 mod state;
 mod tls;
@@ -9,12 +10,14 @@ mod tls;
 use std::fmt;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use time::OffsetDateTime;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -23,6 +26,7 @@ pub use self::direct::{Answer, Direct};
 pub use self::reload::{Reloaded, Reloader};
 use crate::api;
 use crate::api::current::Current;
+use crate::apps::expiry;
 use crate::config::Config;
 
 /// How many connections may wait to be accepted; the system may have a lower limit.
@@ -48,7 +52,13 @@ pub struct Server {
     reloader: Option<Reloader>,
     drain_delay: Duration,
     shutdown_timeout: Duration,
+    ops: Option<ops::Ops>,
+    /// Ends with the server.
+    _expiry: expiry::Watch,
 }
+
+/// How often certificates are looked at: a day has its threshold.
+const EXPIRY_LOOKS: Duration = Duration::from_secs(60 * 60);
 
 /// Why a relay could not start: a sentence.
 #[derive(Debug)]
@@ -70,9 +80,7 @@ impl Server {
     /// An address that cannot be had, certificate authorities or a certificate that cannot be read.
     pub fn bind(config: &Config, runtime: &Handle) -> Result<Self, StartError> {
         let bind = config.server.bind;
-        let listener = listen(bind, runtime).map_err(|error| {
-            StartError(format!("{bind} cannot be listened on: {error}; choose another server.bind"))
-        })?;
+        let listener = listen("server.bind", bind, runtime)?;
         let failed = |error: std::io::Error| StartError(format!("the start failed: {error}"));
         let address = listener.local_addr().map_err(failed)?;
         let loopback = address.ip().to_canonical().is_loopback();
@@ -80,44 +88,17 @@ impl Server {
         let (api, mut parts) = state::first(config, loopback, runtime).map_err(StartError)?;
         parts.shown.clone_from(&shown);
         let applications = api.registry.len();
+        let registry = Arc::clone(&api.registry);
+        let expiry = expiry::Watch::start(registry, EXPIRY_LOOKS, OffsetDateTime::now_utc, runtime);
         let current = web::Data::new(Current::new(api));
         let reloader = Reloader::new(config.clone(), loopback, current.clone().into_inner(), parts);
-        let shared = current.clone();
-        let drop_in = config.gcm.drop_in_routes;
-        let server = HttpServer::new(move || {
-            App::new()
-                .app_data(shared.clone())
-                .wrap(from_fn(api::identify))
-                .wrap(from_fn(api::unread::close))
-                .configure(|routes| {
-                    if drop_in {
-                        api::drop_in_routes(routes)
-                    }
-                })
-                .configure(api::ops_routes)
-                .configure(api::routes)
-        })
-        .disable_signals()
-        // A caller that ends its side has left, and its messages are not sent any more. Half-closed
-        // connections cannot be told from those; nginx and Go's server read them the same way.
-        .h1_allow_half_closed(false)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(config.server.read_timeout.max(SHORTEST_HEAD))
-        .tls_handshake_timeout(config.server.read_timeout)
-        .shutdown_timeout(config.server.shutdown_timeout.as_secs());
-        let server = match config.server.workers {
-            0 => server,
-            workers => server.workers(workers),
-        };
         let is_tls = shown.is_some();
-        let server = match shown {
-            Some(shown) => shown
-                .acceptor()
-                .map_err(std::io::Error::from)
-                .and_then(|acceptor| server.listen_openssl(listener, acceptor)),
-            None => server.listen(listener),
-        };
-        let listening = server.map_err(failed)?.run();
+        let ops = config
+            .ops
+            .bind
+            .map(|bind| ops::Ops::bind(bind, config, shown.as_ref(), &current, runtime));
+        let ops = ops.transpose()?;
+        let listening = for_calls(config, listener, shown, &current).map_err(failed)?;
         let handle = listening.handle();
         Ok(Self {
             address,
@@ -129,6 +110,8 @@ impl Server {
             reloader: Some(reloader),
             drain_delay: config.server.drain_delay,
             shutdown_timeout: config.server.shutdown_timeout,
+            ops,
+            _expiry: expiry,
         })
     }
 
@@ -141,8 +124,18 @@ impl Server {
     /// What callers put before the paths of calls.
     #[must_use]
     pub fn url(&self) -> String {
+        self.url_of(self.address)
+    }
+
+    /// The same of `ops.bind`, if that is given.
+    #[must_use]
+    pub fn ops_url(&self) -> Option<String> {
+        self.ops.as_ref().map(|ops| self.url_of(ops.address()))
+    }
+
+    fn url_of(&self, address: SocketAddr) -> String {
         let scheme = if self.is_tls { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{address}")
     }
 
     /// How many applications the configuration brought.
@@ -163,7 +156,14 @@ impl Server {
     ///
     /// # Errors
     /// When the system takes the listening socket away.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+        match self.ops.take() {
+            Some(ops) => ops.beside(self.serve(shutdown)).await,
+            None => self.serve(shutdown).await,
+        }
+    }
+
+    async fn serve(self, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
         let Self { mut listening, handle, current, drain_delay, shutdown_timeout, .. } = self;
         tokio::select! {
             ended = &mut listening => return ended,
@@ -193,8 +193,58 @@ pub fn obstacles(config: &Config) -> Vec<String> {
     state::too_many(config).into_iter().chain(unreadable).collect()
 }
 
+/// The listener for calls.
+fn for_calls(
+    config: &Config,
+    listener: TcpListener,
+    shown: Option<tls::Shown>,
+    current: &web::Data<Current>,
+) -> std::io::Result<actix_web::dev::Server> {
+    let shared = current.clone();
+    let drop_in = config.gcm.drop_in_routes;
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(shared.clone())
+            .wrap(from_fn(api::identify))
+            .wrap(from_fn(api::unread::close))
+            .configure(|routes| {
+                if drop_in {
+                    api::drop_in_routes(routes)
+                }
+            })
+            .configure(api::ops_routes)
+            .configure(api::routes)
+    })
+    .disable_signals()
+    // A caller that ends its side has left, and its messages are not sent any more. Half-closed
+    // connections cannot be told from those; nginx and Go's server read them the same way.
+    .h1_allow_half_closed(false)
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(config.server.read_timeout.max(SHORTEST_HEAD))
+    .tls_handshake_timeout(config.server.read_timeout)
+    .shutdown_timeout(config.server.shutdown_timeout.as_secs());
+    let server = match config.server.workers {
+        0 => server,
+        workers => server.workers(workers),
+    };
+    let server = match shown {
+        Some(shown) => shown
+            .acceptor()
+            .map_err(std::io::Error::from)
+            .and_then(|acceptor| server.listen_openssl(listener, acceptor)),
+        None => server.listen(listener),
+    };
+    server.map(HttpServer::run)
+}
+
 /// As the standard library does it, but with room for a burst of callers.
-fn listen(address: SocketAddr, runtime: &Handle) -> std::io::Result<TcpListener> {
+fn listen(name: &str, address: SocketAddr, runtime: &Handle) -> Result<TcpListener, StartError> {
+    socket(address, runtime).map_err(|error| {
+        StartError(format!("{address} cannot be listened on: {error}; choose another {name}"))
+    })
+}
+
+fn socket(address: SocketAddr, runtime: &Handle) -> std::io::Result<TcpListener> {
     let _context = runtime.enter();
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;

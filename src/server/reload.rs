@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::state::{self, Parts};
-use crate::api::Api;
 use crate::api::auth::Door;
 use crate::api::current::Current;
+use crate::api::{Api, ops};
 use crate::apps::preloaded::Changes;
 use crate::config::Config;
 
@@ -76,7 +76,7 @@ impl Reloader {
             body: state::limits(config),
             batch: state::batch(config),
             compat: config.compat.clone(),
-            open_metrics: config.ops.open_metrics,
+            ops: Arc::new(ops::Access::new(&config.ops, &config.auth)),
             bare_keys: if is_same_gcm {
                 Arc::clone(&now.bare_keys)
             } else {

@@ -8,7 +8,7 @@ use super::bridge::Bridge;
 use super::tls::Shown;
 use crate::api::auth::Door;
 use crate::api::body::Limits;
-use crate::api::{Api, Started, batch};
+use crate::api::{Api, Started, batch, ops};
 use crate::apps::feedback::Feedback;
 use crate::apps::opened::{self, Opened};
 use crate::apps::preloaded::Preloaded;
@@ -72,7 +72,7 @@ pub(super) fn first(
         bare_keys: bare_keys(config, runtime, &metrics, &bridge.record),
         bridge: bridge.apply(&config.gcm.bridge, &fcm),
         metrics,
-        open_metrics: config.ops.open_metrics,
+        ops: Arc::new(ops::Access::new(&config.ops, &config.auth)),
         started: Started::now(),
         draining: Arc::default(),
     };

@@ -1,6 +1,7 @@
 //! Start, stop and log of `pushlet serve`, run as a process.
 
 mod log;
+mod ops;
 mod patience;
 mod reload;
 mod start;
