@@ -417,3 +417,37 @@ async fn the_page_is_read_by_prometheus_own_parser() {
     assert_eq!(json!(kinds["process_open_fds"]), "gauge");
     bench.stop().await;
 }
+
+/// What the dashboard draws is there once it has happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dashboard_draws_series_that_there_are() {
+    let text = include_str!("../../src/metrics/grafana.json");
+    let dashboard: Value = serde_json::from_str(text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let expressions: Vec<_> =
+        targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect();
+    assert!(expressions.len() > 20, "{}", expressions.len());
+
+    let bench = Bench::start().await;
+    bench.relay.register("shop").await;
+    assert_eq!(send(&bench, "shop", Some(Answer::Reset { code: 7 })).await, 200);
+    let page = ask(&bench, None).await.body;
+
+    let known: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).map(name_of).collect();
+    let is_name = |sign: char| sign.is_ascii_alphanumeric() || sign == '_';
+    for expression in &expressions {
+        let words = expression.split(|sign| !is_name(sign));
+        let mut drawn = words
+            .filter(|word| ["pushlet_", "process_"].iter().any(|start| word.starts_with(start)));
+        let first = drawn.next().unwrap_or_else(|| panic!("{expression} draws nothing"));
+        for name in [first].into_iter().chain(drawn) {
+            assert!(known.contains(&name), "{name} is not on the page: {expression}");
+        }
+    }
+    bench.stop().await;
+}
+
+fn name_of(line: &str) -> &str {
+    line.split(['{', ' ']).next().unwrap()
+}
