@@ -5,8 +5,10 @@ use uuid::Uuid;
 use super::error::ApiError;
 use super::live_activity::live_activity;
 use super::params::Params;
+use crate::providers::apns::channels::ChannelId;
 use crate::providers::apns::device_token::DeviceToken;
-use crate::providers::apns::message::{Draft, Expiration, MessageId, Priority};
+use crate::providers::apns::live_activity::Event;
+use crate::providers::apns::message::{Draft, Expiration, MessageId, Priority, Target};
 use crate::providers::apns::payload::{Content, InterruptionLevel, Parts};
 
 /// What a whole `payload` excludes.
@@ -43,6 +45,7 @@ pub const APNS_ONLY: &[&str] = &[
     "attributes",
     "attributes_type",
     "category",
+    "channel_id",
     "collapse_id",
     "content_state",
     "dismissal_date",
@@ -75,10 +78,16 @@ const MAX_INT: u64 = i32::MAX as u64;
 pub fn apns_draft(params: &mut Params) -> Result<Draft, ApiError> {
     params.check_excluded("payload", PARTS)?;
     params.check_excluded("expiration", &["ttl"])?;
-    let device_token = params.text("device_token")?.ok_or_else(ApiError::device_token_required)?;
+    // Apple has no such header for a channel.
+    params.check_excluded("channel_id", &["device_token", "collapse_id"])?;
+    let target = target(params)?;
+    let content = content(params)?;
+    if matches!(target, Target::Channel(_)) {
+        refuse_start(&content)?;
+    }
     Ok(Draft {
-        device_token: DeviceToken::parse(device_token)?,
-        content: content(params)?,
+        target,
+        content,
         topic: params.text("topic")?,
         push_type: params.text("push_type")?,
         priority: priority(params)?,
@@ -87,6 +96,32 @@ pub fn apns_draft(params: &mut Params) -> Result<Draft, ApiError> {
         id: message_id(params)?,
         at_least_once: params.boolean("at_least_once")?.unwrap_or(false),
     })
+}
+
+fn target(params: &mut Params) -> Result<Target, ApiError> {
+    if let Some(id) = params.text("channel_id")? {
+        let channel = ChannelId::parse(id);
+        let problem = "must be the base64 that Apple gave when the channel was made";
+        return channel
+            .map(Target::Channel)
+            .ok_or_else(|| ApiError::invalid("channel_id", problem));
+    }
+    let device_token = params.text("device_token")?.ok_or_else(ApiError::device_token_required)?;
+    Ok(Target::Device(DeviceToken::parse(device_token)?))
+}
+
+/// "You can't use broadcast push notifications to start a Live Activity."
+fn refuse_start(content: &Content) -> Result<(), ApiError> {
+    let event = match content {
+        Content::Whole(_) => return Ok(()),
+        Content::Parts(parts) => parts.live_activity.as_ref().map(|activity| &activity.event),
+    };
+    match event {
+        Some(Event::End { .. } | Event::Update) => Ok(()),
+        Some(Event::Start(_)) | None => {
+            Err(ApiError::invalid("event", "must be update or end for a channel"))
+        }
+    }
 }
 
 fn content(params: &mut Params) -> Result<Content, ApiError> {
@@ -296,8 +331,13 @@ mod tests {
             let rest =
                 if matches!(*parameter, "alert" | "payload") { "" } else { ",\"alert\":\"x\"" };
 
+            // It takes the place of the token.
+            let message = match *parameter {
+                "channel_id" => drafted(body::json(format!("{{\"channel_id\":{bad}}}").as_bytes())),
+                _ => json(&format!("\"{parameter}\":{bad}{rest}")),
+            };
             assert_eq!(
-                refused(json(&format!("\"{parameter}\":{bad}{rest}"))),
+                refused(message),
                 (format!("invalid_{parameter}"), format!("{parameter} {problem}"))
             );
         }
@@ -379,6 +419,7 @@ mod tests {
         ("badge", "\"\"", "must be a whole number from 0 to 2147483647, found ``"),
         ("badge", "true", "must be a whole number from 0 to 2147483647, found `true`"),
         ("category", "1", "must be text, found number"),
+        ("channel_id", "\"a b\"", "must be the base64 that Apple gave when the channel was made"),
         ("collapse_id", "{}", "must be text, found object"),
         ("collapse_id", "\"a\\n\"", "must be at most 64 bytes, without control characters and without spaces at its ends"),
         ("content_available", "2", "must be true, false, 1 or 0, found `2`"),

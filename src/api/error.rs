@@ -358,7 +358,7 @@ impl From<Impossible> for ApiError {
             }
             Impossible::InvalidPushType | Impossible::NotLiveActivity => "invalid_push_type",
             Impossible::InvalidRelevanceScore => "invalid_relevance_score",
-            Impossible::InvalidTopic { .. } => "invalid_topic",
+            Impossible::InvalidBundleId | Impossible::InvalidTopic { .. } => "invalid_topic",
             Impossible::MissingTopic => "missing_topic",
             Impossible::PayloadTooLarge { .. } => {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;

@@ -44,7 +44,8 @@ const SHARED: &[&str] = &[
 /// The parameters that make a call one of many messages.
 pub(super) const MANY: &[&str] = &["device_tokens", "messages"];
 /// The parameters that say to whom; one of them is needed.
-const TARGETS: &[&str] = &["condition", "device_token", "message", "registration_ids", "to"];
+const TARGETS: &[&str] =
+    &["channel_id", "condition", "device_token", "message", "registration_ids", "to"];
 /// What the name of a topic begins with where a token could stand.
 const TOPICS: &str = "/topics/";
 /// The longest that a caller may wait, in milliseconds: as much as the services' own timeouts.

@@ -6,6 +6,7 @@ mod applications;
 pub mod auth;
 pub mod batch;
 pub mod body;
+mod channels;
 mod console;
 mod credentials;
 pub mod current;
@@ -182,9 +183,27 @@ fn console_routes(config: &mut web::ServiceConfig) {
         ));
 }
 
-/// The three calls, their description, and the console. What else is asked for is answered in the
+/// Apple's broadcast channels.
+fn channel_routes(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            web::resource("/channels")
+                .route(web::get().to(channels::list))
+                .route(web::post().to(channels::create))
+                .default_service(web::to(get_or_post)),
+        )
+        .service(
+            web::resource("/channels/{channel_id}")
+                .route(web::get().to(channels::read))
+                .route(web::delete().to(channels::delete))
+                .default_service(web::to(get_or_delete)),
+        );
+}
+
+/// The calls, their description, and the console. What else is asked for is answered in the
 /// same JSON.
 pub fn routes(config: &mut web::ServiceConfig) {
+    channel_routes(config);
     let call = |path: &str, post: actix_web::Route| {
         web::resource(path).route(post).default_service(web::to(method_not_allowed))
     };
@@ -209,6 +228,14 @@ async fn method_not_allowed() -> Result<HttpResponse, ApiError> {
 /// For what is only read.
 async fn only_get() -> Result<HttpResponse, ApiError> {
     Err(ApiError::method_not_allowed("GET, HEAD"))
+}
+
+async fn get_or_post() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::method_not_allowed("GET, POST"))
+}
+
+async fn get_or_delete() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::method_not_allowed("DELETE, GET"))
 }
 
 async fn not_found() -> Result<HttpResponse, ApiError> {

@@ -231,6 +231,14 @@ fn apns_rejection(rejection: Rejection) -> ApiError {
             };
             (StatusCode::BAD_GATEWAY, "apns_credentials_rejected", message)
         }
+        (Fault::Message, _) if reason == "ChannelNotRegistered" => {
+            let message = "apple has no such channel of this app in this environment; make one";
+            (StatusCode::NOT_FOUND, "channel_not_found", message.to_owned())
+        }
+        (Fault::Message, _) if reason == "BadChannelId" => {
+            let message = "channel_id is none that apple can read; send it as apple gave it";
+            (StatusCode::BAD_REQUEST, "invalid_channel_id", message.to_owned())
+        }
         (Fault::Message, _) => {
             let message = format!("apple refused the message: {reason}; change it");
             (StatusCode::BAD_REQUEST, "apns_rejected", message)

@@ -25,6 +25,7 @@ const EMPTY_IS_LEFT_OUT: &[&str] = &[
     "apns_pem_pass",
     "apns_team_id",
     "application_id",
+    "channel_id",
     "collapse_id",
     "collapse_key",
     "condition",

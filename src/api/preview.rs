@@ -76,7 +76,7 @@ impl Sketch {
         let Request { head, payload, environment } = request;
         let (limit, topic) = match message {
             Message::Apns(message) => {
-                (Some(message.push_type.payload_limit_bytes()), Some(message.topic.clone()))
+                (Some(message.payload_limit_bytes()), Some(message.topic.clone()))
             }
             Message::Fcm(_) | Message::Gcm(_) => (None, None),
         };

@@ -38,6 +38,8 @@ pub(crate) async fn run(runtime: &Handle) -> Result<(), String> {
     let mut config = Config::default();
     config.server.bind = ADDRESS;
     config.apns.production_url = url(&simulator.apns_url())?;
+    config.apns.production_channels_url = url(&simulator.channels_url())?;
+    config.apns.sandbox_channels_url = url(&simulator.channels_url())?;
     config.apns.sandbox_url = url(&simulator.apns_url())?;
     config.apns.ca_file = Some(ca_file);
     config.fcm.url = url(&simulator.http_url())?;

@@ -53,6 +53,8 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
          [apns]\n\
          production_url = \"{apns}\"\n\
          sandbox_url = \"{apns}\"\n\
+         production_channels_url = \"{channels}\"\n\
+         sandbox_channels_url = \"{channels}\"\n\
          ca_file = {ca_file:?}\n\
          [fcm]\n\
          {google}\n\
@@ -62,6 +64,7 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<(), S
          # what arrives is printed here; GET {http}/control/messages has it as JSON, and\n\
          # POST {http}/control/answers says what to answer next",
         apns = simulator.apns_url(),
+        channels = simulator.channels_url(),
         http = simulator.http_url(),
         google = match simulator.https_url() {
             Some(https) => format!("url = \"{https}\"\nca_file = {ca_file:?}"),

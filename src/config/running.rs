@@ -134,6 +134,8 @@ impl Fixed {
         let apns::Settings {
             production_url,
             sandbox_url,
+            production_channels_url,
+            sandbox_channels_url,
             ca_file,
             timeout: _,
             connect_timeout: _,
@@ -145,6 +147,17 @@ impl Fixed {
         } = new;
         self.keep("apns.production_url", production_url, &running.production_url);
         self.keep("apns.sandbox_url", sandbox_url, &running.sandbox_url);
+        let channels = [
+            (
+                "apns.production_channels_url",
+                production_channels_url,
+                &running.production_channels_url,
+            ),
+            ("apns.sandbox_channels_url", sandbox_channels_url, &running.sandbox_channels_url),
+        ];
+        for (name, new, running) in channels {
+            self.keep(name, new, running);
+        }
         self.keep("apns.ca_file", ca_file, &running.ca_file);
     }
 

@@ -88,6 +88,12 @@ pub(super) fn apns(table: &mut Table) -> apns::Settings {
             .take("production_url", values::https_origin)
             .unwrap_or(default.production_url),
         sandbox_url: table.take("sandbox_url", values::https_origin).unwrap_or(default.sandbox_url),
+        production_channels_url: table
+            .take("production_channels_url", values::https_origin)
+            .unwrap_or(default.production_channels_url),
+        sandbox_channels_url: table
+            .take("sandbox_channels_url", values::https_origin)
+            .unwrap_or(default.sandbox_channels_url),
         ca_file: table.take_path("ca_file").or(default.ca_file),
         timeout: table.take("timeout", duration(CALL)).unwrap_or(default.timeout),
         connect_timeout: table

@@ -211,7 +211,10 @@ fn verdict(outcome: &Outcome) -> Verdict {
 fn is_refused(rejection: &Rejection) -> bool {
     rejection.fault == Fault::Credentials
         && rejection.id.is_some()
-        && !matches!(rejection.reason.as_str(), "BadTopic" | "MissingTopic" | "TopicDisallowed")
+        && !matches!(
+            rejection.reason.as_str(),
+            "BadTopic" | "MissingTopic" | "TopicDisallowed" | "TopicMismatch"
+        )
 }
 
 /// Only Apple's side has circuits: a key of Google's comes with its call, and is good or bad with

@@ -1,6 +1,7 @@
 //! From "please send" to an end: admission, the deadline, the one retry loop, the record.
 
 mod admission;
+mod channels;
 mod circuit;
 pub mod idempotency;
 mod record;
@@ -327,7 +328,10 @@ fn at_least_once(message: &Message) -> bool {
 fn settle_token(webhooks: &Webhooks, app: &Application, message: &Message, outcome: &Outcome) {
     let provider = message.provider();
     let (token, given) = match message {
-        Message::Apns(message) => (message.device_token.as_hex(), message.device_token.as_given()),
+        Message::Apns(message) => match message.device_token() {
+            Some(token) => (token.as_hex(), token.as_given()),
+            None => return,
+        },
         Message::Fcm(message) => match message.token() {
             Some(token) => (token, token),
             None => return,
@@ -411,7 +415,7 @@ fn log_late(app: &Application, message: &Message, outcome: &Outcome) {
 /// The first eight characters.
 fn short_token(message: &Message) -> Option<&str> {
     let token = match message {
-        Message::Apns(message) => message.device_token.as_hex(),
+        Message::Apns(message) => message.device_token()?.as_hex(),
         Message::Fcm(message) => message.token()?,
         Message::Gcm(_) => return None,
     };

@@ -30,10 +30,12 @@ use tokio_openssl::SslStream;
 use uuid::Uuid;
 
 use super::certificates::Environment;
+use super::channels;
 use super::checks::{self, Policy, Request, Standing, header};
 use super::client::Client;
 use super::magic;
 use super::provider_token::ProviderToken;
+use super::reasons::Refusal;
 use super::record::{Provider, Received, Verdict, now_ms};
 use super::script::{Answer, Raw, Rejection};
 use super::{Shared, Windows};
@@ -45,12 +47,23 @@ const PAYLOAD_KEPT_BYTES: usize = 64 * 1_024;
 /// What Apple advertises.
 const HEADER_LIST_BYTES_MAX: u32 = 8_000;
 
+/// Which of Apple's servers it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    /// Where channels are managed.
+    Channels,
+    /// Where messages go.
+    Push,
+}
+
 /// What the fake APNs is made of.
+#[derive(Clone)]
 pub(super) struct Apns {
+    pub(super) service: Service,
     pub(super) acceptor: SslAcceptor,
     pub(super) max_concurrent_streams: u32,
     pub(super) windows: Windows,
-    pub(super) policy: Policy,
+    pub(super) policy: Arc<Policy>,
     /// How far Apple's clock is ahead of this machine's.
     pub(super) ahead_secs: i64,
     /// Whether answers carry `Date`.
@@ -205,7 +218,13 @@ impl Connection {
     /// Script, magic token, checks, in this order; and the entry in the record.
     fn decide(&self, head: &Parts, payload: &Bytes) -> (Duration, Decision) {
         let now_ms = now_ms();
-        let token = checks::device_token(head.uri.path()).unwrap_or_default();
+        let path = head.uri.path();
+        let bundle = self.bundle_of_channels(path);
+        let (token, id_name) = match bundle {
+            Some(_) => (header(&head.headers, "apns-channel-id"), "apns-request-id"),
+            None => (checks::device_token(path), "apns-id"),
+        };
+        let token = token.unwrap_or_default();
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         let scripted = self.apns.shared.script.take(token);
         let (delay, answer) = scripted
@@ -220,7 +239,7 @@ impl Connection {
         if let Answer::Reject(rejection) = &answer {
             standing.token.is_wedged |= rejection.reason == "ExpiredProviderToken";
         }
-        let apns_id = header(&head.headers, "apns-id")
+        let apns_id = header(&head.headers, id_name)
             .filter(|id| checks::is_message_id(id))
             .map_or_else(|| Uuid::new_v4().to_string().to_uppercase(), str::to_owned);
         let record = &self.apns.shared.record;
@@ -231,8 +250,9 @@ impl Connection {
             record.push(Received {
                 provider: Provider::Apns,
                 connection: Some(self.number),
-                device_token: token.to_owned(),
-                topic: text("apns-topic"),
+                device_token: if bundle.is_none() { token.to_owned() } else { String::new() },
+                channel_id: text("apns-channel-id"),
+                topic: text("apns-topic").or_else(|| bundle.map(str::to_owned)),
                 push_type: text("apns-push-type"),
                 priority: text("apns-priority"),
                 expiration: text("apns-expiration"),
@@ -245,27 +265,50 @@ impl Connection {
             });
         }
         let then = if retires { After::Retire } else { After::Continue };
-        (delay, self.decision(answer, &apns_id, then))
+        (delay, self.decision(answer, (id_name, &apns_id), then))
+    }
+
+    /// The bundle id of a request that is about channels.
+    fn bundle_of_channels<'a>(&self, path: &'a str) -> Option<&'a str> {
+        match self.apns.service {
+            Service::Channels => Some(path.split('/').nth(3).unwrap_or_default()),
+            Service::Push => channels::broadcast_to(path),
+        }
     }
 
     fn check(&self, head: &Parts, payload: &[u8], standing: &mut Standing, now_ms: u64) -> Answer {
-        if !self.apns.checks {
+        if !self.apns.checks && self.apns.service == Service::Push {
             return Answer::Accept;
         }
         let path = head.uri.path();
         let request = Request { method: &head.method, path, headers: &head.headers, payload };
         let now_secs = i64::try_from(now_ms / 1_000).unwrap_or(i64::MAX);
         let now_secs = now_secs.saturating_add(self.apns.ahead_secs);
-        match checks::check(&request, &self.apns.policy, standing, now_secs) {
-            Ok(()) => Answer::Accept,
-            Err(refusal) => Answer::reject(refusal.status, refusal.reason),
+        let Apns { policy, shared, service, .. } = &*self.apns;
+        let bundle = channels::broadcast_to(path);
+        if *service == Service::Push && bundle.is_none() {
+            return answer_of(checks::check(&request, policy, standing, now_secs));
+        }
+        if let Err(refusal) = checks::check_sender(&head.headers, policy, standing, now_secs) {
+            return answer_of(Err(refusal));
+        }
+        match (service, bundle) {
+            (Service::Push, Some(bundle)) => {
+                answer_of(shared.channels.check_broadcast(bundle, &request, standing))
+            }
+            (Service::Channels, _) | (Service::Push, None) => {
+                match shared.channels.manage(&request, standing) {
+                    Ok(raw) => Answer::Raw(raw),
+                    Err(refusal) => answer_of(Err(refusal)),
+                }
+            }
         }
     }
 
-    fn decision(&self, answer: Answer, apns_id: &str, then: After) -> Decision {
+    fn decision(&self, answer: Answer, id: (&'static str, &str), then: After) -> Decision {
         match answer {
             Answer::Accept | Answer::Delay { .. } | Answer::GoAway { code: None } => {
-                let response = self.response(StatusCode::OK, apns_id, Bytes::new());
+                let response = self.response(StatusCode::OK, id, Bytes::new());
                 Decision::Answer { response, then }
             }
             Answer::Drop => Decision::End(After::Cut),
@@ -279,7 +322,7 @@ impl Connection {
             }
             Answer::Reject(rejection) => {
                 let body = rejection_body(&rejection);
-                let mut response = self.response(rejection.status, apns_id, body);
+                let mut response = self.response(rejection.status, id, body);
                 if let Some(secs) = rejection.retry_after_secs {
                     response.headers_mut().insert(http::header::RETRY_AFTER, secs.into());
                 }
@@ -289,12 +332,18 @@ impl Connection {
         }
     }
 
-    fn response(&self, status: StatusCode, apns_id: &str, body: Bytes) -> Response<Bytes> {
+    fn response(
+        &self,
+        status: StatusCode,
+        id: (&'static str, &str),
+        body: Bytes,
+    ) -> Response<Bytes> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        if let Ok(value) = HeaderValue::from_str(apns_id) {
-            headers.insert(HeaderName::from_static("apns-id"), value);
+        let (id_name, id) = id;
+        if let Ok(value) = HeaderValue::from_str(id) {
+            headers.insert(HeaderName::from_static(id_name), value);
         }
         if self.apns.tells_time
             && let Some(date) = self.date()
@@ -329,13 +378,20 @@ enum Decision {
     Reset(Reason),
 }
 
+fn answer_of(checked: Result<(), Refusal>) -> Answer {
+    match checked {
+        Ok(()) => Answer::Accept,
+        Err(refusal) => Answer::reject(refusal.status, refusal.reason),
+    }
+}
+
 fn verdict(answer: &Answer) -> Verdict {
     match answer {
         Answer::Accept | Answer::Delay { .. } | Answer::GoAway { code: None } => Verdict::Accepted,
         Answer::Drop => Verdict::Unanswered { by: "drop" },
         Answer::GoAway { code: Some(_) } => Verdict::Unanswered { by: "goaway" },
         Answer::Never => Verdict::Unanswered { by: "never" },
-        Answer::Raw(raw) if raw.status == StatusCode::OK => Verdict::Accepted,
+        Answer::Raw(raw) if raw.status.is_success() => Verdict::Accepted,
         Answer::Raw(raw) => Verdict::Refused { status: raw.status.as_u16(), reason: String::new() },
         Answer::Reject(rejection) => {
             Verdict::Refused { status: rejection.status.as_u16(), reason: rejection.reason.clone() }

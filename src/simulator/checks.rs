@@ -103,7 +103,8 @@ fn check_route(request: &Request<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_sender(
+/// Checks who sends.
+pub(super) fn check_sender(
     headers: &HeaderMap,
     policy: &Policy,
     standing: &mut Standing,

@@ -99,6 +99,7 @@ impl Shared {
             connection: None,
             topic: is_topic.then(|| target.clone()),
             device_token: target,
+            channel_id: None,
             push_type: None,
             priority: message.and_then(|message| message.priority.clone()),
             expiration: message.and_then(|message| message.ttl.clone()),

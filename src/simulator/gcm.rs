@@ -110,6 +110,7 @@ impl Shared {
                 provider: Provider::Gcm,
                 connection: None,
                 device_token: token.clone(),
+                channel_id: None,
                 topic: matches!(message.target, Target::Topic(_)).then(|| token.clone()),
                 push_type: None,
                 priority: message.priority.clone(),

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `apns` | TLS, HTTP/2 connections and their streams |
 //! | `checks`, `provider_token`, `client`, `reasons` | what APNs checks, and its words |
+//! | `channels` | broadcast channels, and where they are managed |
 //! | `http1` | the server for the next four, over HTTP/1.1, and over TLS with HTTP/2 |
 //! | `oauth`, [`service_account`] | access tokens for service accounts |
 //! | `fcm`, `fcm_request`, `fcm_error` | FCM HTTP v1 |
@@ -18,6 +19,7 @@
 
 mod apns;
 pub mod certificates;
+mod channels;
 mod checks;
 mod client;
 mod control;
@@ -46,7 +48,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
-use apns::Apns;
+use apns::{Apns, Service};
 use certificates::{Authority, Environment, ProviderKey};
 use checks::Policy;
 use oauth::Grants;
@@ -59,6 +61,8 @@ use service_account::ServiceAccount;
 pub struct Options {
     /// Where APNs listens (default: a free port of 127.0.0.1).
     pub apns: SocketAddr,
+    /// Where APNs has its channels managed (default: a free port of 127.0.0.1).
+    pub channels: SocketAddr,
     /// Where FCM, GCM, the token endpoint and the control routes listen, in plain HTTP (default: a free port of 127.0.0.1).
     pub http: SocketAddr,
     /// Where the same listens over TLS, and speaks HTTP/2 as Google does (default: nowhere).
@@ -107,6 +111,7 @@ impl Default for Options {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
             apns: any_port,
+            channels: any_port,
             http: any_port,
             https: None,
             checks: true,
@@ -130,15 +135,32 @@ struct Shared {
     /// Whether anything is checked.
     checks: bool,
     script: Script,
+    channels: channels::Channels,
     grants: Grants,
     record: Record,
     next_multicast_id: AtomicU64,
     next_message_id: AtomicU64,
 }
 
+impl Shared {
+    fn new(checks: bool, access_token_life: Duration, record: Record) -> Self {
+        Self {
+            checks,
+            script: Script::default(),
+            channels: channels::Channels::default(),
+            grants: Grants::new(access_token_life),
+            record,
+            // So that the first answer is the one in Pushlet's documentation.
+            next_multicast_id: AtomicU64::new(108),
+            next_message_id: AtomicU64::new(8),
+        }
+    }
+}
+
 /// A running simulator. Dropping it stops it, and cuts what is connected.
 pub struct Simulator {
     apns_address: SocketAddr,
+    channels_address: SocketAddr,
     http_address: SocketAddr,
     https_address: Option<SocketAddr>,
     authority: Vec<u8>,
@@ -155,6 +177,8 @@ impl Simulator {
         // Binding, and what serves, needs the runtime at hand.
         let _context = runtime.enter();
         let apns_listener = bind(options.apns)?;
+        let channels_listener = bind(options.channels)?;
+        let channels_address = channels_listener.local_addr()?;
         let http_listener = bind(options.http)?;
         let apns_address = apns_listener.local_addr()?;
         let http_address = http_listener.local_addr()?;
@@ -165,49 +189,64 @@ impl Simulator {
         let name = format!("Pushlet simulator {}", uuid::Uuid::new_v4().simple());
         let authority = Authority::generate(&name)?;
         let server = authority.server(apns_address.ip())?;
-        let shared = Arc::new(Shared {
-            checks: options.checks,
-            script: Script::default(),
-            grants: Grants::new(options.access_token_life),
-            record: Record::new(options.messages_kept, options.on_message),
-            // So that the first answer is the one in Pushlet's documentation.
-            next_multicast_id: AtomicU64::new(108),
-            next_message_id: AtomicU64::new(8),
-        });
+        let shared = Arc::new(Shared::new(
+            options.checks,
+            options.access_token_life,
+            Record::new(options.messages_kept, options.on_message),
+        ));
         let tokens = ProviderTokens::new(options.provider_keys, options.limit_token_updates);
-        let apns = Arc::new(Apns {
+        let push = Arc::new(Apns {
+            service: Service::Push,
             acceptor: tls::acceptor(&server, options.client_authorities.as_deref())?,
             max_concurrent_streams: options.max_concurrent_streams,
             windows: options.windows,
-            policy: Policy { environment: options.environment, tokens },
+            policy: Arc::new(Policy { environment: options.environment, tokens }),
             ahead_secs: options.apple_ahead_secs,
             tells_time: options.tells_time,
             checks: options.checks,
             shared: Arc::clone(&shared),
         });
+        let management = Arc::new(Apns { service: Service::Channels, ..Apns::clone(&push) });
 
         let https = https_listener
             .map(|listener| Ok::<_, io::Error>((listener.into_std()?, tls::web(&server)?)));
         let http =
             http1::server(http_listener.into_std()?, https.transpose()?, Arc::clone(&shared))?;
-        let handle = runtime.clone();
-        let servers = vec![
+        let apple = |listener, apns| {
+            let handle = runtime.clone();
             runtime.spawn(async move {
-                let never = apns::serve(apns_listener, apns, handle).await;
+                let never = apns::serve(listener, apns, handle).await;
                 match never {}
-            }),
+            })
+        };
+        let servers = vec![
+            apple(apns_listener, push),
+            apple(channels_listener, management),
             runtime.spawn(async move {
                 // It ends with an error only if a thread can't be started: nothing is served then.
                 let _ = http.await;
             }),
         ];
         let authority = authority.pem()?;
-        Ok(Self { apns_address, http_address, https_address, authority, shared, servers })
+        Ok(Self {
+            apns_address,
+            channels_address,
+            http_address,
+            https_address,
+            authority,
+            shared,
+            servers,
+        })
     }
 
     /// The APNs endpoint: `https://localhost:PORT`.
     pub fn apns_url(&self) -> String {
         format!("https://localhost:{}", self.apns_address.port())
+    }
+
+    /// Where APNs has its channels managed: `https://localhost:PORT`.
+    pub fn channels_url(&self) -> String {
+        format!("https://localhost:{}", self.channels_address.port())
     }
 
     /// Where APNs listens.

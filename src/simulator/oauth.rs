@@ -223,6 +223,7 @@ fn received(client_email: String, verdict: Verdict) -> Received {
         provider: Provider::Oauth,
         connection: None,
         device_token: String::new(),
+        channel_id: None,
         topic: None,
         push_type: None,
         priority: None,

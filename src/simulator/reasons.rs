@@ -22,22 +22,31 @@ pub(super) fn status_of(reason: &str) -> Option<StatusCode> {
     Some(row.0)
 }
 
-/// Apple, *Handling notification responses from APNs*, the table of reasons.
+/// Apple, *Handling notification responses from APNs* and *Handling error responses from Apple Push
+/// Notification service*, the tables of reasons.
 const REASONS: &[(StatusCode, &[&str])] = &[
     (
         StatusCode::BAD_REQUEST,
         &[
+            "BadChannelId",
             "BadCollapseId",
             "BadDeviceToken",
             "BadExpirationDate",
             "BadMessageId",
             "BadPriority",
+            "BadRequestParams",
+            "BadRequestPayload",
             "BadTopic",
+            "CannotCreateChannelConfig",
+            "ChannelNotRegistered",
             "DeviceTokenNotForTopic",
             "DuplicateHeaders",
+            "FeatureNotEnabled",
             "IdleTimeout",
             "InvalidPushType",
+            "MissingChannelId",
             "MissingDeviceToken",
+            "MissingPushType",
             "MissingTopic",
             "PayloadEmpty",
             "TopicDisallowed",
@@ -53,6 +62,7 @@ const REASONS: &[(StatusCode, &[&str])] = &[
             "Forbidden",
             "InvalidProviderToken",
             "MissingProviderToken",
+            "TopicMismatch",
             "UnrelatedKeyIdInToken",
         ],
     ),

@@ -51,6 +51,9 @@ pub struct Received {
     pub connection: Option<u64>,
     /// The token as it stood in the path or the body.
     pub device_token: String,
+    /// APNs: the broadcast channel that it is for or about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_id: Option<String>,
     /// `apns-topic`, or Google's topic or condition.
     pub topic: Option<String>,
     /// `apns-push-type`.
@@ -85,7 +88,8 @@ impl Received {
 /// One line for people: the token is shortened, the payload is text.
 impl fmt::Display for Received {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let token: String = self.device_token.chars().take(8).collect();
+        let token = self.channel_id.as_ref().unwrap_or(&self.device_token);
+        let token: String = token.chars().take(8).collect();
         let provider = match self.provider {
             Provider::Apns => "apns",
             Provider::Fcm => "fcm",
@@ -174,6 +178,7 @@ mod tests {
             provider: Provider::Apns,
             connection: Some(1),
             device_token: "0123456789abcdef".to_owned(),
+            channel_id: None,
             topic: Some("com.example".to_owned()),
             push_type: Some("alert".to_owned()),
             priority: None,

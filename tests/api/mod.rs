@@ -6,6 +6,7 @@ mod applications;
 mod auth;
 mod batch;
 mod body;
+mod channels;
 mod console;
 mod drop_in;
 mod error;

@@ -70,6 +70,8 @@ async fn every_parameter_has_the_code_that_is_described() {
         (SEND, members(&[])),
         (SEND, apple(&[])),
         (SEND, apple(&[("type", "gcm")])),
+        (SEND, members(&[("application_id", "app"), ("type", "apns")])),
+        ("/channels", members(&[("application_id", "app")])),
         (SEND, members(&[("application_id", "app"), ("type", "gcm")])),
         (SEND, members(&[("gcm_api_key", "k"), ("device_token", "42")])),
     ];

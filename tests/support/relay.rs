@@ -169,6 +169,8 @@ impl Peer {
         let mut config = Config::default();
         config.apns.production_url = Url::parse(&simulator.apns_url()).unwrap();
         config.apns.sandbox_url = Url::parse(&simulator.apns_url()).unwrap();
+        config.apns.production_channels_url = Url::parse(&simulator.channels_url()).unwrap();
+        config.apns.sandbox_channels_url = Url::parse(&simulator.channels_url()).unwrap();
         config.apns.ca_file = Some(ca_file.clone());
         let google = simulator.https_url().unwrap_or_else(|| simulator.http_url());
         config.fcm.url = Url::parse(&google).unwrap();

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::channels::{self, ChannelId};
 use super::device_token::DeviceToken;
 use super::live_activity::LiveActivity;
 use super::payload::{Content, Payload};
@@ -14,6 +15,9 @@ use crate::providers::json::Number;
 
 /// Most bytes of a collapse id (Apple, "Sending notification requests to APNs").
 const MAX_COLLAPSE_ID_BYTES: usize = 64;
+/// Most bytes of a payload for a channel (Apple, "Sending broadcast push notification requests to
+/// APNs").
+const MAX_BROADCAST_BYTES: usize = 5_120;
 /// Most bytes of a topic. A bound of ours: Apple names none, and the header has to fit.
 const MAX_TOPIC_BYTES: usize = 255;
 /// A smaller expiration lies before the year 2001: it was meant as seconds from now.
@@ -21,10 +25,19 @@ const FIRST_EXPIRATION_UNIX_SECS: u64 = 1_000_000_000;
 /// A larger expiration lies after the year 2106: it was meant as milliseconds.
 const LAST_EXPIRATION_UNIX_SECS: u64 = u32::MAX as u64;
 
+/// Whom a message is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Everybody who listens to a broadcast channel.
+    Channel(ChannelId),
+    /// One device.
+    Device(DeviceToken),
+}
+
 /// What a caller asks for, each value read on its own.
 pub struct Draft {
     /// Whom to reach.
-    pub device_token: DeviceToken,
+    pub target: Target,
     /// What to say.
     pub content: Content,
     /// The topic, if not the application's own.
@@ -103,10 +116,10 @@ pub enum MessageId {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// Whom to reach.
-    pub device_token: DeviceToken,
+    pub target: Target,
     /// The id of this message, the same on each try.
     pub apns_id: Uuid,
-    /// The topic, with the suffix of the push type.
+    /// The topic, with the suffix of the push type; of a channel the bundle id alone.
     pub topic: String,
     /// Whether the caller named the topic, and so answers for it.
     pub is_topic_given: bool,
@@ -125,6 +138,30 @@ pub struct Message {
     pub at_least_once: bool,
 }
 
+impl Message {
+    /// The device that it is for; `None` for a channel.
+    #[must_use]
+    pub fn device_token(&self) -> Option<&DeviceToken> {
+        match &self.target {
+            Target::Channel(_) => None,
+            Target::Device(token) => Some(token),
+        }
+    }
+
+    /// Most bytes of the payload: Apple takes more for a channel.
+    #[must_use]
+    pub fn payload_limit_bytes(&self) -> usize {
+        payload_limit_bytes(&self.target, &self.push_type)
+    }
+}
+
+fn payload_limit_bytes(target: &Target, push_type: &PushType) -> usize {
+    match target {
+        Target::Channel(_) => MAX_BROADCAST_BYTES,
+        Target::Device(_) => push_type.payload_limit_bytes(),
+    }
+}
+
 impl Draft {
     /// Makes the message, for an application with this topic of its own.
     ///
@@ -137,20 +174,30 @@ impl Draft {
         now: SystemTime,
     ) -> Result<Message, Impossible> {
         let Payload { text: payload, is_silent } = Payload::of(&self.content, now)?;
-        let push_type = push_type(self.push_type.as_deref(), &self.content, is_silent)?;
+        let is_broadcast = matches!(self.target, Target::Channel(_));
+        let push_type = if is_broadcast {
+            LiveActivity::push_type(self.push_type.as_deref())?
+        } else {
+            push_type(self.push_type.as_deref(), &self.content, is_silent)?
+        };
         let is_topic_given = self.topic.is_some();
-        let topic = topic(self.topic, default_topic, &push_type)?;
-        let priority = priority(self.priority, &push_type, self.content.is_live_activity())?;
+        let topic = if is_broadcast {
+            bundle_id(self.topic, default_topic)?
+        } else {
+            topic(self.topic, default_topic, &push_type)?
+        };
+        let is_to_live_activity = !is_broadcast && self.content.is_live_activity();
+        let priority = priority(self.priority, &push_type, is_to_live_activity)?;
         refuse_relevance_score(&self.content, &push_type)?;
         let expiration_unix_secs =
             self.expiration.map(|expiration| expiration.unix_secs(now)).transpose()?;
         refuse_collapse_id(self.collapse_id.as_deref())?;
-        let limit_bytes = push_type.payload_limit_bytes();
+        let limit_bytes = payload_limit_bytes(&self.target, &push_type);
         if payload.len() > limit_bytes {
             return Err(Impossible::PayloadTooLarge { size_bytes: payload.len(), limit_bytes });
         }
         Ok(Message {
-            device_token: self.device_token,
+            target: self.target,
             apns_id: apns_id(self.id),
             topic,
             is_topic_given,
@@ -171,7 +218,8 @@ impl Message {
     pub fn for_device(&self, device_token: DeviceToken, keeps_identifier: bool) -> Self {
         let [.., a, b, c, d] = *self.apns_id.as_bytes();
         let id = keeps_identifier.then(|| MessageId::Identifier(u32::from_be_bytes([a, b, c, d])));
-        Self { device_token, apns_id: apns_id(id), ..self.clone() }
+        let target = Target::Device(device_token);
+        Self { target, apns_id: apns_id(id), ..self.clone() }
     }
 }
 
@@ -180,7 +228,7 @@ impl fmt::Debug for Message {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Message")
-            .field("device_token", &self.device_token)
+            .field("target", &self.target)
             .field("apns_id", &self.apns_id)
             .field("topic", &self.topic)
             .field("push_type", &self.push_type)
@@ -206,6 +254,8 @@ pub enum Impossible {
         /// What was given, in seconds.
         unix_secs: u64,
     },
+    /// A topic that is no bundle id, for a channel.
+    InvalidBundleId,
     /// Priority 10 for a background notification, which Apple calls an error.
     InvalidPriority,
     /// Priority 1 for a Live Activity, which Apple wants to have 10 or 5.
@@ -238,6 +288,9 @@ impl fmt::Display for Impossible {
             Self::EmptyNotification => formatter.write_str(
                 "there is nothing to say: give alert, badge, sound, data, content_available or \
                  payload",
+            ),
+            Self::InvalidBundleId => formatter.write_str(
+                "topic must be the bundle id alone for a channel, without the suffix of a push type",
             ),
             Self::InvalidCollapseId => write!(
                 formatter,
@@ -337,6 +390,26 @@ fn topic(
         None => Err(Impossible::MissingTopic),
         Some(default) if default.ends_with(suffix) => Ok(default.to_owned()),
         Some(default) => Ok(format!("{default}{suffix}")),
+    }
+}
+
+/// The bundle id that channels belong to: the topic without the suffix of a push type.
+///
+/// # Errors
+/// [`Impossible::InvalidBundleId`] and [`Impossible::MissingTopic`].
+pub fn bundle_id(given: Option<String>, default: Option<&str>) -> Result<String, Impossible> {
+    let suffix = PushType::LiveActivity.topic_suffix();
+    let bundle_id = match given {
+        Some(given) => given,
+        None => {
+            let default = default.ok_or(Impossible::MissingTopic)?;
+            default.strip_suffix(suffix).unwrap_or(default).to_owned()
+        }
+    };
+    if channels::is_bundle_id(&bundle_id) {
+        Ok(bundle_id)
+    } else {
+        Err(Impossible::InvalidBundleId)
     }
 }
 
@@ -444,7 +517,7 @@ mod tests {
 
     fn draft() -> Draft {
         Draft {
-            device_token: token(),
+            target: Target::Device(token()),
             content: alert(1),
             topic: None,
             push_type: None,
@@ -474,7 +547,7 @@ mod tests {
         assert_eq!(
             made(draft()),
             Ok(Message {
-                device_token: token(),
+                target: Target::Device(token()),
                 apns_id: ID,
                 topic: "com.example.app".to_owned(),
                 is_topic_given: false,
@@ -630,7 +703,7 @@ mod tests {
 
         assert_eq!(
             printed,
-            "Ok(Message { device_token: DeviceToken(ab01…), \
+            "Ok(Message { target: Device(DeviceToken(ab01…)), \
              apns_id: 123e4567-e89b-42d3-a456-426614174000, topic: \"com.example.app\", \
              push_type: Alert, payload_bytes: 25, .. })"
         );

@@ -3,6 +3,7 @@
 mod attempt;
 mod ber;
 mod certificate;
+pub mod channels;
 mod clock;
 pub mod credential;
 pub mod device_token;
@@ -32,7 +33,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
-use http::header::AUTHORIZATION;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -61,6 +61,12 @@ pub struct Settings {
     pub production_url: Url,
     /// Apple's endpoint for applications in development. `https` only; a port may follow.
     pub sandbox_url: Url,
+    /// Apple's endpoint for managing the broadcast channels of applications in production. `https`
+    /// only; a port may follow.
+    pub production_channels_url: Url,
+    /// Apple's endpoint for managing the broadcast channels of applications in development.
+    /// `https` only; a port may follow.
+    pub sandbox_channels_url: Url,
     /// A file with further certificate authorities in PEM, trusted for APNs beside the system's.
     /// A relative path starts at the folder of this file.
     pub ca_file: Option<PathBuf>,
@@ -86,11 +92,17 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    #[expect(clippy::expect_used, reason = "the two addresses are constants and parse")]
+    #[expect(clippy::expect_used, reason = "the addresses are constants and parse")]
     fn default() -> Self {
         Self {
             production_url: Url::parse("https://api.push.apple.com").expect("a constant URL"),
             sandbox_url: Url::parse("https://api.sandbox.push.apple.com").expect("a constant URL"),
+            production_channels_url: Url::parse("https://api-manage-broadcast.push.apple.com:2196")
+                .expect("a constant URL"),
+            sandbox_channels_url: Url::parse(
+                "https://api-manage-broadcast.sandbox.push.apple.com:2195",
+            )
+            .expect("a constant URL"),
             ca_file: None,
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
@@ -115,6 +127,7 @@ pub struct Context {
     pools: watch::Sender<transport::Settings>,
     production: Endpoint,
     sandbox: Endpoint,
+    channels: channels::Place,
     trust: Trust,
     tokens: Tokens,
     clock: Clock,
@@ -150,6 +163,7 @@ impl Context {
         Ok(Self {
             production: endpoint(&settings.production_url, "apns.production_url")?,
             sandbox: endpoint(&settings.sandbox_url, "apns.sandbox_url")?,
+            channels: channels::Place::new(&settings)?,
             timeout: Timeout::new(settings.timeout),
             pools: watch::Sender::new(of_pool(&settings)),
             production_url: settings.production_url,
@@ -186,6 +200,7 @@ impl Context {
     /// Apple is and whom we trust stays.
     pub fn change_limits(&self, settings: &Settings) {
         self.timeout.set(settings.timeout);
+        self.channels.change_limits(settings);
         self.pools.send_if_modified(|pools| {
             let next = of_pool(settings);
             let is_other = *pools != next;
@@ -239,6 +254,8 @@ pub struct Apns {
     access: Access,
     /// The sandbox, of an application that finds out; that of `access` is production.
     sandbox: Option<Sandbox>,
+    /// The connections for managing channels, which few need: opened by the first such call.
+    channels: OnceLock<Pool>,
 }
 
 /// What an application shows Apple.
@@ -246,6 +263,7 @@ enum Access {
     Certificate {
         pool: Pool,
         facts: CertificateFacts,
+        identity: Identity,
     },
     Token {
         pool: Pool,
@@ -293,8 +311,8 @@ impl Apns {
                     key: certificate.key,
                 };
                 let sandbox = sandbox(Some(identity.clone()));
-                let pool = context.pool(mode, Some(identity));
-                (Access::Certificate { pool, facts }, own_topic, sandbox)
+                let pool = context.pool(mode, Some(identity.clone()));
+                (Access::Certificate { pool, facts, identity }, own_topic, sandbox)
             }
             Credential::SigningKey(key) => {
                 let signer = context.tokens.signer(key);
@@ -308,6 +326,7 @@ impl Apns {
             default_topic: topic.or(own_topic),
             access,
             sandbox,
+            channels: OnceLock::new(),
         }
     }
 
@@ -325,7 +344,8 @@ impl Apns {
         // nothing else must not be told that it lacks a topic.
         let default_topic = Some(topic.unwrap_or_else(|| "unknown".to_owned()));
         let context = Arc::clone(context);
-        Self { context, mode, is_settled: false, default_topic, access, sandbox: None }
+        let (is_settled, sandbox, channels) = (false, None, OnceLock::new());
+        Self { context, mode, is_settled, default_topic, access, sandbox, channels }
     }
 
     /// The topic of a message that names none.
@@ -345,23 +365,6 @@ impl Apns {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.is_settled
-    }
-
-    /// Where a message goes first, as far as its token is known; `None` where there is no choice.
-    #[must_use]
-    pub fn environment(&self, message: &Message) -> Option<Mode> {
-        self.sandbox.as_ref()?;
-        let is_sandboxed = self.context.sandboxed.contains(message.device_token.as_hex());
-        Some(if is_sandboxed { Mode::Development } else { Mode::Production })
-    }
-
-    /// Remembers for a while where the token of a message is known.
-    pub fn learn_environment(&self, message: &Message, environment: Mode) {
-        let (tokens, token) = (&self.context.sandboxed, message.device_token.as_hex());
-        match environment {
-            Mode::Development => tokens.insert(token),
-            Mode::Auto | Mode::Production => tokens.remove(token),
-        }
     }
 
     /// What its certificate says; `None` for a signing key.
@@ -448,17 +451,6 @@ impl Apns {
             }
             Err(error) => Attempt::failed(error, id),
         }
-    }
-
-    /// The request that a message would go out as.
-    pub(super) fn preview(&self, message: &Message) -> Result<super::Request, Outcome> {
-        let environment = self.environment(message);
-        let mut head = self.ready(message, environment).map_err(|attempt| attempt.outcome)?.head;
-        if let Some(token) = head.headers_mut().get_mut(AUTHORIZATION) {
-            *token = HeaderValue::from_static("bearer ***");
-        }
-        let environment = Some(environment.unwrap_or(self.mode).as_str());
-        Ok(super::Request { head, payload: message.payload.clone(), environment })
     }
 
     /// Everything that the request of a message needs.

@@ -8,7 +8,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::device_token::DeviceToken;
-use super::message::{Message, Priority};
+use super::message::{Message, Priority, Target};
 use super::push_type::PushType;
 use super::response::Sent;
 use super::{Apns, Attempt, Context, Mode, Ready, request};
@@ -98,7 +98,7 @@ fn impossible() -> Probe {
 
 fn message_to_nobody(topic: Option<&str>) -> Option<Message> {
     Some(Message {
-        device_token: DeviceToken::parse(NOBODY.to_owned()).ok()?,
+        target: Target::Device(DeviceToken::parse(NOBODY.to_owned()).ok()?),
         apns_id: Uuid::new_v4(),
         topic: topic.unwrap_or(NO_TOPIC).to_owned(),
         // Of a topic that we made up a refusal says nothing about the credential.

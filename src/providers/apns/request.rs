@@ -6,7 +6,10 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
-use super::message::Message;
+use super::Apns;
+use super::channels::{APNS_CHANNEL_ID, APNS_REQUEST_ID};
+use super::message::{Message, Priority, Target};
+use crate::outcome::Outcome;
 
 const APNS_COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
 const APNS_EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
@@ -15,6 +18,22 @@ const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
 const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
 const APNS_TOPIC: HeaderName = HeaderName::from_static("apns-topic");
 
+impl Apns {
+    /// The request that a message would go out as.
+    pub(in crate::providers) fn preview(
+        &self,
+        message: &Message,
+    ) -> Result<crate::providers::Request, Outcome> {
+        let environment = self.environment(message);
+        let mut head = self.ready(message, environment).map_err(|attempt| attempt.outcome)?.head;
+        if let Some(token) = head.headers_mut().get_mut(AUTHORIZATION) {
+            *token = HeaderValue::from_static("bearer ***");
+        }
+        let environment = Some(environment.unwrap_or(self.mode).as_str());
+        Ok(crate::providers::Request { head, payload: message.payload.clone(), environment })
+    }
+}
+
 /// The head of the request; the body is the message's payload. `None` when a value does not fit
 /// into a header, which [`Message`] has ruled out.
 pub(super) fn build(
@@ -22,7 +41,10 @@ pub(super) fn build(
     authority: &Authority,
     authorization: Option<HeaderValue>,
 ) -> Option<Request<()>> {
-    let path = format!("/3/device/{}", message.device_token.as_hex());
+    let path = match &message.target {
+        Target::Channel(_) => format!("/4/broadcasts/apps/{}", message.topic),
+        Target::Device(token) => format!("/3/device/{}", token.as_hex()),
+    };
     let uri = Uri::builder()
         .scheme(Scheme::HTTPS)
         .authority(authority.clone())
@@ -40,15 +62,30 @@ pub(super) fn build(
         message.expiration_unix_secs.is_some(),
         message.collapse_id.is_some(),
     ];
-    headers.reserve(5 + optional.into_iter().filter(|given| *given).count());
+    let of_target = match &message.target {
+        Target::Channel(_) => 4,
+        Target::Device(_) => 2,
+    };
+    headers.reserve(3 + of_target + optional.into_iter().filter(|given| *given).count());
     if let Some(authorization) = authorization {
         headers.insert(AUTHORIZATION, authorization);
     }
     let mut id = HeaderValue::try_from(message.apns_id.hyphenated().to_string()).ok()?;
     // Each id is used once: kept out of the compression table, it evicts nothing that recurs.
     id.set_sensitive(true);
-    headers.insert(APNS_ID, id);
-    headers.insert(APNS_TOPIC, HeaderValue::from_str(&message.topic).ok()?);
+    match &message.target {
+        Target::Channel(channel) => {
+            headers.insert(APNS_REQUEST_ID, id);
+            headers.insert(APNS_CHANNEL_ID, HeaderValue::from_str(channel.as_str()).ok()?);
+            // Both are required here, and a message for a device may lack them.
+            headers.insert(APNS_PRIORITY, HeaderValue::from_static(Priority::Immediate.as_str()));
+            headers.insert(APNS_EXPIRATION, HeaderValue::from(0));
+        }
+        Target::Device(_) => {
+            headers.insert(APNS_ID, id);
+            headers.insert(APNS_TOPIC, HeaderValue::from_str(&message.topic).ok()?);
+        }
+    }
     headers.insert(APNS_PUSH_TYPE, HeaderValue::from_str(message.push_type.as_str()).ok()?);
     if let Some(priority) = message.priority {
         headers.insert(APNS_PRIORITY, HeaderValue::from_static(priority.as_str()));

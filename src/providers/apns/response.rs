@@ -53,9 +53,11 @@ pub fn read(
             answer.rejected(Fault::Token, Some(since.unwrap_or(now)))
         }
         "BadDeviceToken" | "DeviceTokenNotForTopic" => answer.rejected(Fault::Token, None),
-        "BadTopic" | "TopicDisallowed" | "MissingTopic" if !sent.topic_given => {
+        "BadTopic" | "TopicDisallowed" | "MissingTopic" | "TopicMismatch" if !sent.topic_given => {
             answer.rejected(Fault::Credentials, None)
         }
+        // 403, of a channel's bundle id that the caller named.
+        "TopicMismatch" => answer.rejected(Fault::Message, None),
         reason if concerns_credentials(reason) => answer.rejected(Fault::Credentials, None),
         // Apple closes a connection that was idle; the message was not looked at.
         "IdleTimeout" => answer.unavailable(Retry::Freely),
@@ -171,6 +173,9 @@ mod tests {
             (400, "MissingTopic", Credentials),
             (400, "PayloadEmpty", Message),
             (400, "TopicDisallowed", Credentials),
+            (403, "TopicMismatch", Credentials),
+            (400, "ChannelNotRegistered", Message),
+            (400, "FeatureNotEnabled", Message),
             (403, "BadCertificate", Credentials),
             (403, "BadCertificateEnvironment", Credentials),
             (403, "ExpiredProviderToken", Credentials),

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::message::Message;
+use super::{Apns, Mode};
 use crate::transport::{Identity, Pool};
 
 /// How many tokens a generation holds; there are two of them.
@@ -91,6 +93,28 @@ pub(super) struct Sandbox {
 impl fmt::Debug for Sandbox {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Sandbox(used: {})", self.pool.get().is_some())
+    }
+}
+
+impl Apns {
+    /// Where a message goes first, as far as its token is known; `None` where there is no choice.
+    #[must_use]
+    pub fn environment(&self, message: &Message) -> Option<Mode> {
+        self.sandbox.as_ref()?;
+        // A channel belongs to one environment, and nothing of it says to which.
+        let token = message.device_token();
+        let is_sandboxed = token.is_some_and(|t| self.context.sandboxed.contains(t.as_hex()));
+        Some(if is_sandboxed { Mode::Development } else { Mode::Production })
+    }
+
+    /// Remembers for a while where the token of a message is known.
+    pub fn learn_environment(&self, message: &Message, environment: Mode) {
+        let Some(token) = message.device_token() else { return };
+        let (tokens, token) = (&self.context.sandboxed, token.as_hex());
+        match environment {
+            Mode::Development => tokens.insert(token),
+            Mode::Auto | Mode::Production => tokens.remove(token),
+        }
     }
 }
 
