@@ -265,7 +265,7 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
         "`server.bnd` in `FILE` is not known; did you mean `bind`",
         "`server.zzzzzzzz` in `FILE` is not known; known are `bind`, `max_body_bytes`, `max_batch`, `max_batch_bytes`, `read_timeout`, \
          `max_applications`, `secret_key`, `previous_secret_keys`, `max_sealed_open`, \
-         `max_in_flight`, `workers`, `drain_delay`, `shutdown_timeout`, `tls_cert`, `tls_key`",
+         `max_in_flight`, `workers`, `drain_delay`, `shutdown_timeout`, `tls_cert`, `tls_key`, `trusted_proxies`",
         "the environment variable `PUSHLET_APNS__TIMOUT` is not known; did you mean \
          `PUSHLET_APNS__TIMEOUT`",
         "the environment variable `PUSHLET_A__B` is not known; known are `PUSHLET_SERVER__…`, \
@@ -752,7 +752,7 @@ const WRONG_APPLICATIONS: &str = r#"
     application_id = "a", apns_p12 = "x", apns_topic = ""
         `apns_topic` in ENTRY is empty; expected text that is not empty
     application_id = "a", apns_p12 = "x", apns_mode = "prod"
-        `apns_mode` in ENTRY is `prod`; expected one of "production", "development", "sandbox"
+        `apns_mode` in ENTRY is `prod`; expected one of "auto", "production", "development", "sandbox"
     application_id = "a", apns_p12 = "x", apns_mod = "x"
         `apns_mod` in ENTRY is not known; did you mean `apns_mode`
 "#;

@@ -12,6 +12,7 @@ use url::Url;
 use wildmatch::WildMatch;
 
 use super::error::ApiError;
+use super::proxies::{Proxies, Source};
 use crate::delivery::CallerId;
 use crate::secret::Secret;
 
@@ -47,6 +48,8 @@ pub struct Door {
     /// Without credentials on a loopback address, only calls that come from this machine and mean
     /// it are served: a name that leads here, or a proxy, brings strangers.
     local_only: bool,
+    /// Who is believed about where a call comes from.
+    proxies: Proxies,
 }
 
 #[derive(Debug, Clone)]
@@ -172,7 +175,13 @@ impl Door {
             },
         };
         let entries: Vec<Entry> = settings.credentials.iter().map(entry).collect();
-        Self { local_only: entries.is_empty() && loopback, entries }
+        Self { local_only: entries.is_empty() && loopback, entries, proxies: Proxies::default() }
+    }
+
+    /// The same, with proxies in front of it that are believed.
+    #[must_use]
+    pub fn behind(self, proxies: &Proxies) -> Self {
+        Self { proxies: proxies.clone(), ..self }
     }
 
     /// Lets a caller in.
@@ -183,7 +192,7 @@ impl Door {
     pub fn admit(&self, request: &HttpRequest) -> Result<Caller<'_>, ApiError> {
         let caller = if self.entries.is_empty() {
             if self.local_only {
-                refuse_strangers(request.headers())?;
+                refuse_strangers(&self.source(request))?;
             }
             Caller::anybody()
         } else {
@@ -191,9 +200,22 @@ impl Door {
         };
         // A page of another site can make a browser ask, and is not shown the answer.
         if !request.method().is_safe() {
-            refuse_pages(request.headers())?;
+            self.refuse_pages(request)?;
         }
         Ok(caller)
+    }
+
+    /// Refuses what a page of another site makes a browser ask: browsers say so (Fetch Metadata),
+    /// and name the page's origin (RFC 6454 §7).
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub(super) fn refuse_pages(&self, request: &HttpRequest) -> Result<(), ApiError> {
+        refuse_pages(request.headers(), &self.source(request))
+    }
+
+    fn source<'a>(&self, request: &'a HttpRequest) -> Source<'a> {
+        self.proxies.source(request.peer_addr().map(|peer| peer.ip()), request.headers())
     }
 
     /// Looks at every entry, whichever fits, so that the time taken tells nothing.
@@ -233,14 +255,12 @@ fn sha256(text: &[u8]) -> [u8; 32] {
     hash.finish()
 }
 
-/// A page of another site that is open in a browser near the relay can make it call: browsers say
-/// so (Fetch Metadata), and name the page's origin (RFC 6454 §7).
-pub(super) fn refuse_pages(headers: &HeaderMap) -> Result<(), ApiError> {
+fn refuse_pages(headers: &HeaderMap, source: &Source<'_>) -> Result<(), ApiError> {
     let foreign_site =
         headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
     let foreign_origin = headers.get(header::ORIGIN).is_some_and(|origin| {
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        !origin.to_str().is_ok_and(|origin| is_same_host(origin, host.unwrap_or_default()))
+        let host = source.host.unwrap_or_default();
+        !origin.to_str().is_ok_and(|origin| is_same_host(origin, host, source.scheme))
     });
     if foreign_site || foreign_origin {
         return Err(ApiError::forbidden(
@@ -250,22 +270,20 @@ pub(super) fn refuse_pages(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn is_same_host(origin: &str, host: &str) -> bool {
+/// `scheme` is that of the host, where it is known: it says which port is meant when none is named.
+fn is_same_host(origin: &str, host: &str, scheme: Option<&str>) -> bool {
     let Ok(origin) = Url::parse(origin) else { return false };
-    let Ok(host) = Url::parse(&format!("{}://{host}", origin.scheme())) else { return false };
+    let scheme = scheme.unwrap_or(origin.scheme());
+    let Ok(host) = Url::parse(&format!("{scheme}://{host}")) else { return false };
     origin.host_str().is_some()
         && origin.host_str() == host.host_str()
         && origin.port_or_known_default() == host.port_or_known_default()
 }
 
-fn refuse_strangers(headers: &HeaderMap) -> Result<(), ApiError> {
-    let forwarded = headers.keys().any(|name| {
-        let name = name.as_str();
-        name == "forwarded" || name.starts_with("x-forwarded-")
-    });
-    let host = headers.get(header::HOST);
-    let foreign = host.is_some_and(|host| !host.to_str().is_ok_and(is_loopback));
-    if forwarded || foreign {
+fn refuse_strangers(source: &Source<'_>) -> Result<(), ApiError> {
+    let is_foreign_host = source.host.is_some_and(|host| !is_loopback(host));
+    let is_foreign = source.address.is_some_and(|address| !address.is_loopback());
+    if source.is_hearsay || is_foreign_host || is_foreign {
         return Err(ApiError::forbidden(
             "without credentials only this machine itself is served; configure a credential to \
              serve others",
@@ -319,16 +337,16 @@ mod tests {
 
     #[test]
     fn an_origin_is_compared_with_host_and_port() {
-        assert!(is_same_host("http://localhost:9292", "localhost:9292"));
-        assert!(is_same_host("https://relay.example", "relay.example"));
-        assert!(is_same_host("https://relay.example", "Relay.Example:443"));
+        assert!(is_same_host("http://localhost:9292", "localhost:9292", None));
+        assert!(is_same_host("https://relay.example", "relay.example", None));
+        assert!(is_same_host("https://relay.example", "Relay.Example:443", None));
         for (origin, host) in [
             ("null", "relay.example"),
             ("https://evil.example", "relay.example"),
             ("http://relay.example:8080", "relay.example"),
             ("https://relay.example", ""),
         ] {
-            assert!(!is_same_host(origin, host), "{origin} {host}");
+            assert!(!is_same_host(origin, host, None), "{origin} {host}");
         }
     }
 }

@@ -15,7 +15,7 @@ use super::body::{self, Unread};
 use super::error::ApiError;
 use super::fcm_answer::{self, Answer};
 use super::outcome::seconds;
-use super::{Api, Bridged, Snapshot, answer, auth, idempotency};
+use super::{Api, Bridged, Snapshot, answer, idempotency};
 use crate::apps::Application;
 use crate::delivery::idempotency::Parameters;
 use crate::providers::fcm::bridge::Plan;
@@ -55,7 +55,7 @@ async fn run(
     payload: web::Payload,
     api: &Snapshot,
 ) -> Result<HttpResponse, ApiError> {
-    auth::refuse_pages(request.headers())?;
+    api.door.refuse_pages(request)?;
     let Some(bridged) = bridged(request.headers(), api) else { return Ok(unauthorized()) };
     let body = match body::raw(request.headers(), payload, api.body).await {
         Ok(body) => body,

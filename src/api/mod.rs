@@ -26,6 +26,7 @@ pub mod ops;
 mod outcome;
 pub mod params;
 pub mod preview;
+pub mod proxies;
 pub mod row;
 mod status;
 mod trace_context;

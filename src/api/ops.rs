@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::auth::{self, Caller, Door};
 use super::error::ApiError;
 use super::metrics::Numbers;
+use super::proxies::Proxies;
 use super::status::Report;
 use super::{Api, Snapshot, answer};
 use crate::apps::Application;
@@ -50,6 +51,12 @@ impl Access {
         let loopback = settings.bind.is_some_and(|bind| bind.ip().to_canonical().is_loopback());
         let open_on = if settings.bind.is_some() { Listener::Ops } else { Listener::Main };
         Self { door: Door::new(auth, loopback), open_on: settings.open_metrics.then_some(open_on) }
+    }
+
+    /// The same, with proxies in front of it that are believed.
+    #[must_use]
+    pub fn behind(self, proxies: &Proxies) -> Self {
+        Self { door: self.door.behind(proxies), ..self }
     }
 }
 

@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::api::proxies::Proxies;
 use crate::api::{Compat, auth, ops};
 use crate::apps::feedback;
 use crate::apps::preload::Preload;
@@ -101,6 +102,9 @@ pub struct Server {
     pub tls_cert: Option<PathBuf>,
     /// The key of that certificate, in PEM, not encrypted.
     pub tls_key: Option<PathBuf>,
+    /// Addresses and networks of proxies whose `X-Forwarded-For`, `X-Forwarded-Host` and
+    /// `X-Forwarded-Proto` are believed; nobody else's are. As a variable: with commas between them.
+    pub trusted_proxies: Proxies,
 }
 
 impl Default for Server {
@@ -121,6 +125,7 @@ impl Default for Server {
             shutdown_timeout: Duration::from_secs(25),
             tls_cert: None,
             tls_key: None,
+            trusted_proxies: Proxies::default(),
         }
     }
 }

@@ -113,6 +113,7 @@ impl Fixed {
             shutdown_timeout,
             tls_cert,
             tls_key,
+            trusted_proxies: _,
         } = new;
         self.keep("server.bind", bind, &running.bind);
         self.keep("server.read_timeout", read_timeout, &running.read_timeout);

@@ -57,6 +57,9 @@ pub(super) fn server(table: &mut Table) -> Server {
             .unwrap_or(default.shutdown_timeout),
         tls_cert: table.take_path("tls_cert"),
         tls_key: table.take_path("tls_key"),
+        trusted_proxies: table
+            .take("trusted_proxies", values::proxies)
+            .unwrap_or(default.trusted_proxies),
     }
 }
 

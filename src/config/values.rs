@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::api::proxies::Proxies;
 use crate::config::reader::Found;
 use crate::providers::file;
 use crate::secret::Secret;
@@ -95,6 +96,14 @@ pub(super) fn base_url(found: &Found) -> Read<Url> {
 pub(super) fn proxy(found: &Found) -> Read<Proxy> {
     let expected = "the address of an HTTP proxy, such as \"http://proxy.example.com:3128\"";
     found.text().and_then(Proxy::parse).ok_or_else(|| found.but_hidden(expected))
+}
+
+/// Addresses and networks of proxies.
+pub(super) fn proxies(found: &Found) -> Read<Proxies> {
+    let expected = "a list of addresses and networks, such as [\"10.0.0.0/8\", \"::1\"]";
+    let texts = found.texts().ok_or_else(|| found.but(expected))?;
+    Proxies::parse(&texts)
+        .map_err(|wrong| format!("has the entry `{}`; expected {expected}", wrong.escape_debug()))
 }
 
 /// A list of host names.

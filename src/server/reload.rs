@@ -72,11 +72,13 @@ impl Reloader {
         let is_same_gcm = config.gcm.legacy_url == self.running.gcm.legacy_url
             && config.gcm.timeout == self.running.gcm.timeout;
         self.current.replace(Api {
-            door: Door::new(&config.auth, self.loopback),
+            door: Door::new(&config.auth, self.loopback).behind(&config.server.trusted_proxies),
             body: state::limits(config),
             batch: state::batch(config),
             compat: config.compat.clone(),
-            ops: Arc::new(ops::Access::new(&config.ops, &config.auth)),
+            ops: Arc::new(
+                ops::Access::new(&config.ops, &config.auth).behind(&config.server.trusted_proxies),
+            ),
             bare_keys: if is_same_gcm {
                 Arc::clone(&now.bare_keys)
             } else {

@@ -60,7 +60,7 @@ pub(super) fn first(
     let (registry, registrar) = (Arc::new(registry), Arc::new(registrar));
     let opened = opened(config, &registry, &registrar)?;
     let api = Api {
-        door: Door::new(&config.auth, loopback),
+        door: Door::new(&config.auth, loopback).behind(&config.server.trusted_proxies),
         body: limits(config),
         batch: batch(config),
         compat: config.compat.clone(),
@@ -72,7 +72,9 @@ pub(super) fn first(
         bare_keys: bare_keys(config, runtime, &metrics, &bridge.record),
         bridge: bridge.apply(&config.gcm.bridge, &fcm),
         metrics,
-        ops: Arc::new(ops::Access::new(&config.ops, &config.auth)),
+        ops: Arc::new(
+            ops::Access::new(&config.ops, &config.auth).behind(&config.server.trusted_proxies),
+        ),
         started: Started::now(),
         draining: Arc::default(),
     };

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pushlet::api::proxies::Proxies;
 use pushlet::config::Config;
 
 use crate::support::relay::{TOKEN, credential};
@@ -251,4 +252,66 @@ async fn a_strangers_page_is_refused_where_nobody_logs_in() {
         assert_eq!(answer.code(), code(403, "forbidden"), "{path}");
     }
     bench.stop().await;
+}
+
+fn loopback_is_trusted(config: &mut Config) {
+    config.server.trusted_proxies = Proxies::parse(&["127.0.0.0/8"]).unwrap();
+}
+
+/// On loopback without credentials.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_says_who_calls_and_strangers_stay_out() {
+    let bench = Bench::configured(loopback_is_trusted).await;
+    let call = |headers: &[(&str, &str)]| {
+        let request = bench.form(FEEDBACK, &[]);
+        seen(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+    };
+
+    for headers in [
+        &[("x-forwarded-for", "203.0.113.9")][..],
+        &[("x-forwarded-for", "127.0.0.1, 203.0.113.9")],
+        &[("x-forwarded-for", "nonsense")],
+        &[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-host", "relay.example")],
+        &[("x-forwarded-for", "127.0.0.1"), ("host", "relay.example")],
+        &[("forwarded", "for=127.0.0.1")],
+    ] {
+        assert_eq!(call(headers).await.told(), local_only(), "{headers:?}");
+    }
+    for headers in [
+        &[("x-forwarded-for", "127.0.0.1")][..],
+        &[("x-forwarded-for", "::1"), ("x-forwarded-host", "localhost"), ("host", "inside")],
+        &[("x-forwarded-proto", "https")],
+    ] {
+        assert_eq!(call(headers).await.code(), code(400, "missing_application_id"), "{headers:?}");
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_judged_by_the_host_that_a_trusted_proxy_names() {
+    let with_credentials = |config: &mut Config| several(config);
+    let trusting = Bench::configured(|config| {
+        with_credentials(config);
+        loopback_is_trusted(config);
+    })
+    .await;
+    let doubting = Bench::configured(with_credentials).await;
+    let call = |bench: &Bench, origin: &str| {
+        let request = bench.form(FEEDBACK, &[]).header("authorization", basic("shop:s"));
+        let request = request.header("host", "inside:9292").header("origin", origin);
+        let request = request.header("x-forwarded-host", "relay.example");
+        seen(request.header("x-forwarded-proto", "https"))
+    };
+
+    for (bench, origin, expected) in [
+        (&trusting, "https://relay.example", code(400, "missing_application_id")),
+        (&trusting, "http://relay.example", code(403, "forbidden")),
+        (&trusting, "http://inside:9292", code(403, "forbidden")),
+        (&doubting, "https://relay.example", code(403, "forbidden")),
+        (&doubting, "http://inside:9292", code(400, "missing_application_id")),
+    ] {
+        assert_eq!(call(bench, origin).await.code(), expected, "{origin}");
+    }
+    trusting.stop().await;
+    doubting.stop().await;
 }

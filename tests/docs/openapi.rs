@@ -11,8 +11,14 @@ use serde_json::json;
 use super::{quoted, root};
 use crate::support::openapi::{Operation, PLACE, codes, document, members, object, operations};
 
-/// Headers that are no parameters: a browser's, and of a part of a body.
-const HEADERS_OF_HTTP: &[&str] = &["content-transfer-encoding", "sec-fetch-site"];
+/// Headers that are no parameters: of a part of a body, a browser's, and those of proxies.
+const HEADERS_OF_HTTP: &[&str] = &[
+    "content-transfer-encoding",
+    "sec-fetch-site",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
 /// Members that a legacy endpoint behind the relay may answer, and no code of ours.
 const MEMBERS_OF_OTHERS: &[&str] = &["failed_registration_ids", "openapi", "registration_id"];
 
