@@ -99,6 +99,7 @@ fn healthy_p99_us(stage: &Stage, relay: &Relay) -> f64 {
         callers,
         first,
         applications: 1,
+        batch: 1,
         refused: false,
         payload_bytes: PAYLOAD_BYTES,
         pace: Pace { warm_up_secs: 0.5, secs: 4.0, per_sec: Some(per_sec) },

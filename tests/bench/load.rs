@@ -26,6 +26,8 @@ pub struct Plan {
     /// The first application that is called for, and how many.
     pub first: usize,
     pub applications: usize,
+    /// Messages of each call: the same one for so many phones.
+    pub batch: usize,
     /// Whether the call is one that the relay refuses by its last check.
     pub refused: bool,
     /// Of the assembled payload.
@@ -49,6 +51,7 @@ pub async fn child() {
         next: number,
         step: plan.callers,
         expected,
+        batch: plan.batch,
     });
     let at_least = plan.applications.div_ceil(plan.callers);
     phase::run(callers.collect(), plan.pace, at_least).await;
@@ -56,9 +59,10 @@ pub async fn child() {
 
 fn request(plan: &Plan, number: usize) -> Vec<u8> {
     let application = application_id(plan.first + number % plan.applications);
-    let token = device_token(number);
+    let tokens = (0..plan.batch).map(|place| device_token(number * plan.batch + place));
+    let tokens = tokens.collect::<Vec<_>>().join("&device_token=");
     let alert = "x".repeat(plan.payload_bytes.saturating_sub(r#"{"aps":{"alert":""}}"#.len()));
-    let mut body = format!("application_id={application}&device_token={token}&alert={alert}");
+    let mut body = format!("application_id={application}&device_token={tokens}&alert={alert}");
     if plan.refused {
         body.push_str("&collapse_id=");
         body.push_str(&"c".repeat(TOO_LONG));
@@ -85,6 +89,7 @@ struct Http {
     next: usize,
     step: usize,
     expected: u16,
+    batch: usize,
 }
 
 impl Caller for Http {
@@ -122,6 +127,11 @@ impl Http {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if let Some(status) = whole_answer(&self.buffer)? {
+                const ACCEPTED: &[u8] = b"\"response\":\"ok\"";
+                let rows = self.buffer.windows(ACCEPTED.len()).filter(|word| *word == ACCEPTED);
+                if self.batch > 1 && rows.count() != self.batch {
+                    return Err(io::Error::other("a message of a batch was not accepted"));
+                }
                 return Ok(status);
             }
         }

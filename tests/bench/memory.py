@@ -66,7 +66,8 @@ def send(port, caller, failures):
         failures.append(failure)
 
 
-def measure(pushlet, folder, children):
+def start(pushlet, folder, children):
+    """A relay with a simulator behind it: its process and its port."""
     ca_file = os.path.join(folder, "ca.pem")
     ports = ["--apns", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     simulator = subprocess.Popen(
@@ -95,6 +96,11 @@ def measure(pushlet, folder, children):
     )
     children.append(relay)
     port = int(re.search(r"listening on http://127.0.0.1:(\d+)", relay.stderr.readline())[1])
+    return relay, port
+
+
+def measure(pushlet, folder, children):
+    relay, port = start(pushlet, folder, children)
     time.sleep(1)
     idle = rss_kib(relay.pid)
 
@@ -127,4 +133,5 @@ def main():
     sys.exit(idle > IDLE_LIMIT_KIB or used > USED_LIMIT_KIB)
 
 
-main()
+if __name__ == "__main__":
+    main()

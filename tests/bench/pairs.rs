@@ -113,3 +113,17 @@ pub fn google(stage: &Stage, pairs: usize) {
         || rows::relay(stage, &certificate, calls).cpu_us,
     );
 }
+
+/// What a message of a batch costs, in messages that come alone.
+pub fn batch(stage: &Stage, pairs: usize) {
+    let relay = Relay::start(stage, &Shape::plain(stage, 1));
+    let single = Calls::closed(64, 1, SECS);
+    let many = Calls::closed(4, 1, SECS).batch(100);
+    ratio(
+        "1 application: a message of a batch of 100 (4 callers) / a message alone (64 callers)",
+        0.6,
+        pairs,
+        || rows::relay(stage, &relay, many).cpu_us,
+        || rows::relay(stage, &relay, single).cpu_us,
+    );
+}

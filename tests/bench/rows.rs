@@ -14,6 +14,8 @@ use crate::{direct, load};
 pub struct Calls {
     pub callers: usize,
     pub applications: usize,
+    /// Messages of each call.
+    pub batch: usize,
     pub refused: bool,
     pub payload_bytes: usize,
     pub pace: Pace,
@@ -23,7 +25,12 @@ impl Calls {
     /// A closed loop with usual payloads.
     pub fn closed(callers: usize, applications: usize, secs: f64) -> Self {
         let pace = Pace { warm_up_secs: 0.7, secs, per_sec: None };
-        Self { callers, applications, refused: false, payload_bytes: PAYLOAD_BYTES, pace }
+        Self { callers, applications, batch: 1, refused: false, payload_bytes: PAYLOAD_BYTES, pace }
+    }
+
+    /// The same calls with so many messages each.
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
     }
 
     /// The same calls, refused by the last check but one.
@@ -38,6 +45,7 @@ impl Calls {
             callers: self.callers,
             first: 0,
             applications: self.applications,
+            batch: self.batch,
             refused: self.refused,
             payload_bytes: self.payload_bytes,
             pace: self.pace,
@@ -45,7 +53,7 @@ impl Calls {
     }
 }
 
-/// The relay, whole or refusing: what it costs while the load client runs.
+/// The relay, whole or refusing: what a message costs it while the load client runs.
 pub fn relay(stage: &Stage, relay: &Relay, calls: Calls) -> Sample {
     let mut worker = Worker::warm(load::KIND, &calls.plan(relay), stage.cores.load);
     let before = relay.process.cpu();
@@ -53,7 +61,7 @@ pub fn relay(stage: &Stage, relay: &Relay, calls: Calls) -> Sample {
     let outcome = worker.outcome();
     let cpu = relay.process.cpu() - before;
     outcome.must_all_be(if calls.refused { 400 } else { 200 });
-    let count = outcome.total() as f64;
+    let count = (outcome.total() * calls.batch as u64) as f64;
     Sample {
         cpu_us: cpu.as_secs_f64() * 1e6 / count,
         per_sec: count / outcome.secs,

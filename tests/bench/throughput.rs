@@ -5,6 +5,7 @@
 //! | none | the main rows, in less than three minutes |
 //! | `--full` | every row, and all that follows |
 //! | `--pairs` | the ratios of CPU by ten interleaved pairs |
+//! | `--batch` | what a message of a batch of 100 costs, in messages that come alone |
 //! | `--google` | what a send to FCM costs, in sends to APNs |
 //! | `--rtt` | a round trip of 50 ms: one connection against the pool |
 //! | `--isolation` | a healthy application beside one whose peer is not |
@@ -62,8 +63,16 @@ fn bench(arguments: &[String]) {
         pairs::against(&Stage::set(), Path::new(other));
         return;
     }
-    let known =
-        ["--full", "--pairs", "--google", "--rtt", "--isolation", "--overload", "--latency"];
+    let known = [
+        "--full",
+        "--pairs",
+        "--batch",
+        "--google",
+        "--rtt",
+        "--isolation",
+        "--overload",
+        "--latency",
+    ];
     // Cargo itself passes `--bench`.
     let mut asked: Vec<(&str, Option<usize>)> = Vec::new();
     for argument in arguments.iter().filter(|argument| *argument != "--bench") {
@@ -88,6 +97,7 @@ fn bench(arguments: &[String]) {
         found.map(|(_, number)| number.unwrap_or(usual)).or(full.then_some(usual))
     };
     wanted("--pairs", 10).into_iter().for_each(|pairs| pairs::run(&stage, pairs));
+    wanted("--batch", 10).into_iter().for_each(|pairs| pairs::batch(&stage, pairs));
     wanted("--google", 10).into_iter().for_each(|pairs| pairs::google(&stage, pairs));
     wanted("--latency", 10).into_iter().for_each(|pairs| faults::latency(&stage, pairs));
     wanted("--rtt", 3).into_iter().for_each(|pairs| faults::rtt(&stage, pairs));
