@@ -263,7 +263,7 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
 
     let expected = [
         "`server.bnd` in `FILE` is not known; did you mean `bind`",
-        "`server.zzzzzzzz` in `FILE` is not known; known are `bind`, `max_body_bytes`, `max_batch`, `max_batch_bytes`, `read_timeout`, \
+        "`server.zzzzzzzz` in `FILE` is not known; known are `bind`, `max_body_bytes`, `max_batch`, `max_batch_bytes`, `read_timeout`, `write_timeout`, \
          `max_applications`, `secret_key`, `previous_secret_keys`, `max_sealed_open`, \
          `max_in_flight`, `workers`, `drain_delay`, `shutdown_timeout`, `tls_cert`, `tls_key`, `trusted_proxies`",
         "the environment variable `PUSHLET_APNS__TIMOUT` is not known; did you mean \

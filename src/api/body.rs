@@ -101,12 +101,7 @@ pub(super) async fn read_many(
         }
     };
     let size_bytes = body.len();
-    if !request.query_string().is_empty() {
-        return Err(ApiError::invalid_request(
-            "parameters are not read from the query string, where logs would keep them; send them \
-             in the body",
-        ));
-    }
+    refuse_query(request)?;
     let params = match kind {
         None => Params::default(),
         Some(Kind::Form) => form(&body)?,
@@ -115,6 +110,26 @@ pub(super) async fn read_many(
     };
     params.check_text()?;
     Ok(params.with_size(size_bytes))
+}
+
+/// What can be said against the head of a call whose body is read elsewhere.
+///
+/// # Errors
+///
+/// `unsupported_media_type`, `invalid_request`.
+pub(super) fn check_head(request: &HttpRequest) -> Result<(), ApiError> {
+    refuse_encoding(request.headers())?;
+    refuse_query(request)
+}
+
+fn refuse_query(request: &HttpRequest) -> Result<(), ApiError> {
+    if request.query_string().is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid_request(
+        "parameters are not read from the query string, where logs would keep them; send them in \
+         the body",
+    ))
 }
 
 /// The types of bodies that are read.

@@ -15,7 +15,7 @@ use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::Params;
 use super::preview::Preview;
 use super::row::Single;
-use super::{Api, Snapshot, answer, body, fcm_answer, idempotency, lookup, outcome};
+use super::{Api, Snapshot, answer, body, fcm_answer, idempotency, lookup, ndjson, outcome};
 use crate::apps::Application;
 use crate::providers::fcm::bridge::Plan;
 use crate::providers::fcm::message::FcmTarget;
@@ -92,6 +92,9 @@ async fn run(
     api: &Snapshot,
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
+    if ndjson::is_asked(request) {
+        return ndjson::respond(request, payload, &caller, api);
+    }
     let mut params = body::read_many(request, payload, api.body, api.batch.size_bytes).await?;
     let key = {
         let [id, api_key] =

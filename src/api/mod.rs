@@ -17,10 +17,12 @@ mod feedback;
 mod fingerprint;
 mod gcm_message;
 mod idempotency;
+mod lines;
 mod live_activity;
 mod lookup;
 pub mod message;
 mod metrics;
+mod ndjson;
 pub mod openapi;
 pub mod ops;
 mod outcome;
@@ -46,6 +48,7 @@ use actix_web::http::{ConnectionType, header::HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{HttpResponse, web};
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -113,6 +116,8 @@ pub struct Api {
     pub ops: Arc<ops::Access>,
     /// When the relay started.
     pub started: Started,
+    /// Where messages of a stream are sent, since no handler can stall it.
+    pub runtime: Handle,
     /// Set when the process is on its way out: connections are closed after their answer.
     pub draining: Arc<AtomicBool>,
 }

@@ -75,6 +75,9 @@ pub struct Server {
     /// How long a caller may take to send the first head of a connection (then 408; never less than
     /// 1 s), and the body of any call (then 400). From 100 ms to 10 minutes.
     pub read_timeout: Duration,
+    /// How long a caller may leave its answer unread; then the connection is closed. From 100 ms to
+    /// 10 minutes. Kept by Linux alone.
+    pub write_timeout: Duration,
     /// How many applications may be registered; past it a registration is answered 503. From 1 to
     /// 1000000.
     pub max_applications: usize,
@@ -115,6 +118,7 @@ impl Default for Server {
             max_batch: 1_000,
             max_batch_bytes: 8 * 1024 * 1024,
             read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             max_applications: 10_000,
             secret_key: None,
             previous_secret_keys: Vec::new(),

@@ -103,6 +103,7 @@ impl Fixed {
             max_batch: _,
             max_batch_bytes: _,
             read_timeout,
+            write_timeout,
             max_applications: _,
             secret_key,
             previous_secret_keys,
@@ -121,6 +122,7 @@ impl Fixed {
         let previous = &running.previous_secret_keys;
         self.keep("server.previous_secret_keys", previous_secret_keys, previous);
         self.keep("server.max_sealed_open", max_sealed_open, &running.max_sealed_open);
+        self.keep("server.write_timeout", write_timeout, &running.write_timeout);
         self.keep("server.workers", workers, &running.workers);
         self.keep("server.drain_delay", drain_delay, &running.drain_delay);
         self.keep("server.shutdown_timeout", shutdown_timeout, &running.shutdown_timeout);

@@ -35,6 +35,9 @@ pub(super) fn server(table: &mut Table) -> Server {
         read_timeout: table
             .take("read_timeout", duration(TENTH_OF_A_SECOND..=Duration::from_secs(600)))
             .unwrap_or(default.read_timeout),
+        write_timeout: table
+            .take("write_timeout", duration(TENTH_OF_A_SECOND..=Duration::from_secs(600)))
+            .unwrap_or(default.write_timeout),
         max_applications: table
             .take("max_applications", integer(1..=1_000_000))
             .unwrap_or(default.max_applications),

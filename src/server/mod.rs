@@ -17,6 +17,8 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use time::OffsetDateTime;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
@@ -81,6 +83,7 @@ impl Server {
     pub fn bind(config: &Config, runtime: &Handle) -> Result<Self, StartError> {
         let bind = config.server.bind;
         let listener = listen("server.bind", bind, runtime)?;
+        limit_unread(&listener, config.server.write_timeout)?;
         let failed = |error: std::io::Error| StartError(format!("the start failed: {error}"));
         let address = listener.local_addr().map_err(failed)?;
         let loopback = address.ip().to_canonical().is_loopback();
@@ -235,6 +238,20 @@ fn for_calls(
         None => server.listen(listener),
     };
     server.map(HttpServer::run)
+}
+
+/// Closes connections whose answers are left unread for so long: those that are accepted inherit it.
+/// actix-web asks nobody for more of an answer while the last piece waits to be written, so only the
+/// system can tell a caller that reads nothing.
+#[cfg(target_os = "linux")]
+fn limit_unread(listener: &TcpListener, write_timeout: Duration) -> Result<(), StartError> {
+    let limited = SockRef::from(listener).set_tcp_user_timeout(Some(write_timeout));
+    limited.map_err(|error| StartError(format!("server.write_timeout cannot be kept: {error}")))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_unread(_: &TcpListener, _: Duration) -> Result<(), StartError> {
+    Ok(())
 }
 
 /// As the standard library does it, but with room for a burst of callers.

@@ -76,6 +76,7 @@ pub(super) fn first(
             ops::Access::new(&config.ops, &config.auth).behind(&config.server.trusted_proxies),
         ),
         started: Started::now(),
+        runtime: runtime.clone(),
         draining: Arc::default(),
     };
     Ok((api, Parts { apns, fcm, preloaded, bridge, shown: None, runtime: runtime.clone() }))

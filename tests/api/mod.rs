@@ -15,6 +15,7 @@ mod idempotency;
 mod live_activity;
 mod message;
 mod metrics;
+mod ndjson;
 mod openapi;
 mod ops;
 mod outcome;

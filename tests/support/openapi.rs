@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 pub const PLACE: &str = "src/api/openapi.json";
 
 /// Headers of HTTP itself, which no answer has to name.
-const OF_HTTP: &[&str] = &["connection", "content-length", "content-type", "date"];
+const OF_HTTP: &[&str] =
+    &["connection", "content-length", "content-type", "date", "transfer-encoding"];
 /// Says nothing about a value.
 const REMARKS: &[&str] = &["default", "description", "examples", "format", "title"];
 
