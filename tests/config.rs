@@ -174,8 +174,20 @@ fn credentials_of_file_and_environment_are_added_up() {
 
     let globs = ["shop", "news-*", "x?", "gcm"].map(str::to_owned).to_vec();
     let expected = [
-        Credential { username: "a".into(), password: secret("b"), applications: Some(globs) },
-        Credential { username: "heroku".into(), password: secret("p:w d"), applications: None },
+        Credential {
+            username: "a".into(),
+            password: secret("b"),
+            applications: Some(globs),
+            rate_limit: None,
+            rate_burst: None,
+        },
+        Credential {
+            username: "heroku".into(),
+            password: secret("p:w d"),
+            applications: None,
+            rate_limit: None,
+            rate_burst: None,
+        },
     ];
     assert_eq!(config.auth.credentials, expected);
 }

@@ -64,7 +64,7 @@ impl Action {
                     Some(_) | None => Self::Retry,
                 }
             }
-            ("apns_throttled" | "gcm_throttled" | "overloaded", _) => Self::Retry,
+            ("apns_throttled" | "gcm_throttled" | "overloaded" | "rate_limited", _) => Self::Retry,
             ("internal_error", _) => Self::None,
             _ => Self::FixMessage,
         }
@@ -118,6 +118,7 @@ mod tests {
             ("missing_credentials", "", None, FixCredentials),
             ("overloaded", "", None, Retry),
             ("payload_too_large", "", None, FixMessage),
+            ("rate_limited", "", None, Retry),
         ] {
             assert_eq!(after(code, reason, delivery), [action; 2], "{code} {reason}");
         }

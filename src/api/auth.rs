@@ -2,17 +2,20 @@
 //! credentials.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web_httpauth::headers::authorization::{Basic, Scheme};
 use openssl::memcmp;
 use openssl::sha::Sha256;
+use tokio::time::Instant;
 use url::Url;
 use wildmatch::WildMatch;
 
 use super::error::ApiError;
 use super::proxies::{Proxies, Source};
+use super::rate::Rate;
 use crate::delivery::CallerId;
 use crate::secret::Secret;
 
@@ -39,6 +42,11 @@ pub struct Credential {
     /// Names or globs (`*`, `?`) of the applications that this credential may use; `gcm` allows
     /// `gcm_api_key`. Left out, it may use all.
     pub applications: Option<Vec<String>>,
+    /// Messages a second that this credential may send; past it 429, and many on one call wait for
+    /// their turn. From 1 to 1000000; left out, there is no limit.
+    pub rate_limit: Option<u32>,
+    /// How many of them may come at once; left out, as many as in a second. From 1 to 1000000.
+    pub rate_burst: Option<u32>,
 }
 
 /// Lets callers in or not.
@@ -58,6 +66,7 @@ struct Entry {
     username: Secret<[u8; 32]>,
     password: Secret<[u8; 32]>,
     scope: Scope,
+    rate: Option<Arc<Rate>>,
 }
 
 /// What a caller may use.
@@ -74,13 +83,14 @@ pub struct Caller<'a> {
     /// What tells one from another, and is no user name.
     name: &'a [u8],
     id: CallerId,
+    rate: Option<&'a Arc<Rate>>,
 }
 
 impl Caller<'static> {
     /// Somebody who was not asked, and may use everything.
     #[must_use]
     pub fn anybody() -> Self {
-        Self { scope: &Scope::All, name: &[], id: CallerId::default() }
+        Self { scope: &Scope::All, name: &[], id: CallerId::default(), rate: None }
     }
 }
 
@@ -89,6 +99,21 @@ impl Caller<'_> {
     #[must_use]
     pub fn name(&self) -> &[u8] {
         self.name
+    }
+
+    /// How many messages a second it may send; `None`: any number.
+    pub(super) fn rate(&self) -> Option<&Arc<Rate>> {
+        self.rate
+    }
+
+    /// Takes a place for so many messages that go out now.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub(super) fn pay(&self, messages: usize) -> Result<(), ApiError> {
+        let Some(rate) = self.rate else { return Ok(()) };
+        let (count, now) = (u32::try_from(messages).unwrap_or(u32::MAX), Instant::now());
+        rate.reserve(count, now, now).map(|_| ()).map_err(ApiError::rate_limited)
     }
 
     /// Whom the fair share is for. Those who need no credential are one.
@@ -173,6 +198,9 @@ impl Door {
                 None => Scope::All,
                 Some(globs) => Scope::Only(globs.iter().map(|glob| WildMatch::new(glob)).collect()),
             },
+            rate: credential.rate_limit.map(|per_sec| {
+                Arc::new(Rate::new(per_sec, credential.rate_burst.unwrap_or(per_sec)))
+            }),
         };
         let entries: Vec<Entry> = settings.credentials.iter().map(entry).collect();
         Self { local_only: entries.is_empty() && loopback, entries, proxies: Proxies::default() }
@@ -222,10 +250,11 @@ impl Door {
     #[must_use]
     pub fn again(&self, id: CallerId) -> Option<Caller<'_>> {
         if self.entries.is_empty() {
-            return Some(Caller { scope: &Scope::All, name: &[], id });
+            return Some(Caller { scope: &Scope::All, name: &[], id, rate: None });
         }
         let entry = self.entries.get(id.0)?;
-        Some(Caller { scope: &entry.scope, name: entry.username.expose(), id })
+        let (name, rate) = (entry.username.expose(), entry.rate.as_ref());
+        Some(Caller { scope: &entry.scope, name, id, rate })
     }
 
     /// Looks at every entry, whichever fits, so that the time taken tells nothing.
@@ -238,11 +267,12 @@ impl Door {
             let same_name = memcmp::eq(entry.username.expose(), &username);
             let same_password = memcmp::eq(entry.password.expose(), &password);
             if same_name & same_password {
-                let name = entry.username.expose();
-                found = Some(Caller { scope: &entry.scope, name, id: CallerId(number) });
+                found = Some((number, entry));
             }
         }
-        found
+        let (number, entry) = found?;
+        let (name, rate) = (entry.username.expose(), entry.rate.as_ref());
+        Some(Caller { scope: &entry.scope, name, id: CallerId(number), rate })
     }
 }
 

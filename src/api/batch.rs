@@ -1,6 +1,7 @@
 //! Many messages on one call: all of them checked, then sent, and a row for each.
 
 use std::fmt;
+use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use futures_util::StreamExt;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::Api;
 use super::auth::Caller;
@@ -17,6 +18,7 @@ use super::body;
 use super::error::ApiError;
 use super::message::{MANY, prepare_single};
 use super::params::{Params, Value};
+use super::rate::Rate;
 use super::row::{Row, Single};
 use crate::delivery::CallerId;
 use crate::providers::json;
@@ -96,7 +98,8 @@ impl Batch {
                 of_tokens(name, tokens, &params, caller, api).await?
             }
         };
-        Ok(Checked { singles, caller: caller.id(), start })
+        let rate = caller.rate().map(Arc::clone);
+        Ok(Checked { singles, caller: caller.id(), rate, start })
     }
 }
 
@@ -104,6 +107,7 @@ impl Batch {
 pub(super) struct Checked {
     singles: Vec<Single>,
     caller: CallerId,
+    rate: Option<Arc<Rate>>,
     start: Instant,
 }
 
@@ -113,10 +117,19 @@ impl Checked {
     /// # Cancel safety
     /// Dropped, it sends nothing more.
     pub(super) async fn send(self, api: &Api) -> HttpResponse {
-        let Self { singles, caller, start } = self;
+        let Self { singles, caller, rate, start } = self;
         let mut rows: Vec<Option<Row>> = singles.iter().map(|_| None).collect();
-        let sends = singles.into_iter().enumerate().map(|(place, single)| async move {
-            (place, single.deliver(&api.dispatcher, caller, start).await)
+        let sends = singles.into_iter().enumerate().map(|(place, single)| {
+            let turn = rate.as_ref().map(|rate| rate.reserve(1, start, start + single.time()));
+            async move {
+                match turn.transpose() {
+                    Ok(turn) => {
+                        sleep_until(turn.unwrap_or(start)).await;
+                        (place, single.deliver(&api.dispatcher, caller, start).await)
+                    }
+                    Err(wait) => (place, single.refused(&ApiError::rate_limited(wait))),
+                }
+            }
         });
         // All at once: those without a turn wait for it together, so that the messages of one
         // application do not stand in the way of another one's.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
@@ -243,6 +244,18 @@ impl ApiError {
                  send application/x-ndjson"
             ),
         )
+    }
+
+    /// More messages than the credential may send now.
+    pub fn rate_limited(wait: Duration) -> Self {
+        let wait_secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let details = Details { retry_after: Some(wait_secs.max(1)), ..Details::default() };
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            "this credential has sent as many messages as it may; send it again later",
+        )
+        .with_details(details)
     }
 
     /// A fault of ours; the log knows more.

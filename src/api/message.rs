@@ -126,7 +126,9 @@ async fn check(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Ca
     if params.size_bytes() > api.body.size_bytes {
         return Err(ApiError::request_too_large(api.body.size_bytes));
     }
-    Ok(Call::One(prepare(params, caller, api).await?))
+    let prepared = prepare(params, caller, api).await?;
+    caller.pay(prepared.messages())?;
+    Ok(Call::One(prepared))
 }
 
 impl Call {
@@ -190,6 +192,16 @@ pub enum Work {
 }
 
 impl Prepared {
+    /// How many messages go out.
+    fn messages(&self) -> usize {
+        match &self.work {
+            Work::Fcm { plan: Plan::Send(messages), .. } => messages.len(),
+            Work::Fcm { plan: Plan::Refuse { .. }, .. } | Work::Preview(_) => 0,
+            Work::One { message: Message::Gcm(message), .. } => message.rows(),
+            Work::One { .. } => 1,
+        }
+    }
+
     /// The same call, shown instead of sent. What is refused anyway stays refused.
     fn previewed(self) -> Result<Self, ApiError> {
         let Self { application, work, timeout } = self;

@@ -29,6 +29,7 @@ mod outcome;
 pub mod params;
 pub mod preview;
 pub mod proxies;
+mod rate;
 pub mod row;
 mod status;
 mod trace_context;

@@ -20,7 +20,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt, stream};
 use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{Instrument, Span};
 
 use super::action::Action;
@@ -40,6 +40,9 @@ const MAX_UNDER_WAY: usize = 512;
 const PIECE_BYTES: usize = 16 * 1024;
 /// How often it is looked whether the relay stops, and how long nothing came.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The longest that a place in a caller's rate is waited for.
+const LONGEST_TURN: Duration = Duration::from_secs(60 * 60);
 
 /// Whether a call brings a stream of messages.
 pub(super) fn is_asked(request: &HttpRequest) -> bool {
@@ -76,6 +79,7 @@ pub(super) fn respond(
         last_byte: Instant::now(),
         look,
         state: State::Reading,
+        next_turn: Instant::now(),
         span: Span::current(),
     };
     let pieces = stream::unfold(rows, |mut rows| async move {
@@ -100,6 +104,8 @@ struct Rows {
     last_byte: Instant,
     look: Interval,
     state: State,
+    /// When the next message may go.
+    next_turn: Instant,
     span: Span,
 }
 
@@ -186,12 +192,20 @@ impl Rows {
                     self.end(End::Body);
                 }
             },
+            () = sleep_until(self.next_turn), if !self.has_turn() => {}
             _ = self.look.tick(), if reads => self.look(),
         }
     }
 
+    /// Whether the caller's rate lets a message go.
+    fn has_turn(&self) -> bool {
+        self.next_turn <= Instant::now()
+    }
+
     fn has_room(&self) -> bool {
-        self.under_way.len() < MAX_UNDER_WAY && self.bytes_under_way < self.api.batch.size_bytes
+        self.has_turn()
+            && self.under_way.len() < MAX_UNDER_WAY
+            && self.bytes_under_way < self.api.batch.size_bytes
     }
 
     fn look(&mut self) {
@@ -224,6 +238,7 @@ impl Rows {
         let size_bytes = line.len();
         let checking = self.check(&line).instrument(self.span.clone());
         let checked = AssertUnwindSafe(checking).catch_unwind().await;
+        self.pay();
         let single = match checked.unwrap_or_else(|_| {
             tracing::error!("a line ended in a panic; this is a bug in pushlet, please report it");
             Err(Box::new(Row::refused(&ApiError::internal_error(), false)))
@@ -238,6 +253,16 @@ impl Rows {
             (Row { index: Some(index), ..row }, size_bytes)
         };
         self.under_way.spawn_on(send.instrument(self.span.clone()), &self.api.runtime);
+    }
+
+    /// Takes the place of one message; the next line waits until there is one for it too.
+    fn pay(&mut self) {
+        let Some(caller) = self.api.door.again(self.caller) else { return };
+        let Some(rate) = caller.rate() else { return };
+        let now = Instant::now();
+        let (Ok(turn) | Err(turn)) =
+            rate.reserve(1, now, now + LONGEST_TURN).map_err(|wait| now + wait);
+        self.next_turn = turn;
     }
 
     /// The message of a line, or the row that says why it is none.

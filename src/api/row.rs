@@ -101,6 +101,16 @@ impl Single {
         }
     }
 
+    /// How long it may take in all.
+    pub(super) fn time(&self) -> Duration {
+        self.timeout.unwrap_or_else(|| self.application.providers.timeout(&self.message))
+    }
+
+    /// The row of a message that the relay does not send now.
+    pub(super) fn refused(self, error: &ApiError) -> Row {
+        Row { device_token: self.device_token, ..Row::refused(error, false) }
+    }
+
     /// The same message for another phone, under an id of its own; `None` where the service has no
     /// words for it.
     pub(super) fn for_device(

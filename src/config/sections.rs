@@ -266,7 +266,16 @@ fn credential(entry: &mut Table, names: [&str; 2]) -> Option<auth::Credential> {
     let username = entry.take("username", values::username);
     let password = entry.take("password", values::secret);
     let applications = entry.take("applications", values::globs);
-    Some(auth::Credential { username: username?, password: password?, applications })
+    let per_sec = |found: &Found| integer(1..=1_000_000)(found).map(|number| number as u32);
+    let rate_limit = entry.take("rate_limit", per_sec);
+    let rate_burst = entry.take("rate_burst", per_sec);
+    Some(auth::Credential {
+        username: username?,
+        password: password?,
+        applications,
+        rate_limit,
+        rate_burst,
+    })
 }
 
 fn environment_entry(environment: &BTreeMap<String, String>) -> Option<Table> {

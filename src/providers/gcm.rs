@@ -204,6 +204,17 @@ impl Message {
     }
 }
 
+impl Message {
+    /// How many rows its answer has: one for each token.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        match self.shape {
+            Shape::Rows(rows) => rows,
+            Shape::Single => 1,
+        }
+    }
+}
+
 /// The way to the legacy endpoint, shared by everybody who comes with a key of his own.
 #[derive(Debug)]
 pub struct Gcm {

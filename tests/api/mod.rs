@@ -21,5 +21,6 @@ mod ops;
 mod outcome;
 mod params;
 mod preview;
+mod rate;
 mod status;
 mod unanswered;

@@ -191,5 +191,7 @@ pub fn credential(
         username: username.to_owned(),
         password: Secret::new(password.to_owned()),
         applications: applications.map(|globs| globs.iter().map(|&glob| glob.into()).collect()),
+        rate_limit: None,
+        rate_burst: None,
     }
 }
