@@ -9,6 +9,8 @@ use super::peer::Timing;
 /// The label `route`: a closed set, for a stranger may ask for any path.
 const ROUTES: &[&str] = &[
     "/application_feedback",
+    "/channels",
+    "/console",
     "/fcm/send",
     "/gcm/send",
     "/healthz",
@@ -20,6 +22,8 @@ const ROUTES: &[&str] = &[
     "/status",
     OTHER,
 ];
+/// Those of them that stand for what is below them as well.
+const FOLDERS: &[&str] = &["/channels", "/console"];
 /// The label `status`.
 const STATUSES: &[u16] =
     &[200, 304, 400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 422, 429, 500, 502, 503, 504];
@@ -54,8 +58,12 @@ impl Calls {
     /// Where calls for this path are counted.
     #[must_use]
     pub fn route(path: &str) -> Place {
+        let is_below = |route: &str| {
+            path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let route = FOLDERS.iter().find(|route| is_below(route)).copied().unwrap_or(path);
         let last = ROUTES.len().saturating_sub(1);
-        Place(ROUTES.iter().position(|route| *route == path).unwrap_or(last))
+        Place(ROUTES.iter().position(|known| *known == route).unwrap_or(last))
     }
 
     /// A call was answered.
@@ -94,6 +102,16 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_below_a_folder_counts_with_it() {
+        let name = |path: &str| ROUTES.get(Calls::route(path).0).copied();
+
+        assert_eq!(name("/channels"), Some("/channels"));
+        assert_eq!(name("/channels/dHN0"), Some("/channels"));
+        assert_eq!(name("/console/console.js"), Some("/console"));
+        assert_eq!(name("/consoles"), Some(OTHER));
+    }
 
     #[test]
     fn a_path_or_status_that_nobody_knows_is_one_series() {
