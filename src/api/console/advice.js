@@ -6,6 +6,7 @@ const APPLE = {
     "Apple does not accept the certificate. Make a new push certificate in Apple's developer account and register it.",
   BadCertificateEnvironment:
     "The certificate is for Apple's other environment. Register the application again with the other apns_mode, or with a certificate that serves this one.",
+  BadChannelId: "channel_id is none that Apple can read. Send it as Apple gave it, percent-encoded in a path.",
   BadCollapseId: "collapse_id is over 64 bytes. Shorten it.",
   BadDeviceToken:
     "Apple does not know this token here. Most often it comes from a development build and was sent to production, or the other way round: check apns_mode. If that is right, delete the token.",
@@ -20,12 +21,20 @@ const APPLE = {
   BadPriority: "priority does not fit the message. It is 10, 5 or 1, and 5 for background pushes.",
   BadTopic:
     "The topic is none that Apple knows. Give the app's bundle id as topic, or register the application with the right apns_topic.",
+  BadRequestParams: "Apple does not take the channel as described. Check message_storage_policy.",
+  BadRequestPayload: "Apple could not read the request about the channel, which is the relay's fault. Please report it.",
+  CannotCreateChannelConfig:
+    "The app has as many channels as Apple allows. Delete those that are not used any more.",
+  ChannelNotRegistered:
+    "Apple has no such channel of this app in this environment. Make one, or check apns_mode and topic.",
   DeviceTokenNotForTopic:
     "The token belongs to another app. Send it through the application whose topic is that app's bundle id.",
   DuplicateHeaders: "The request had a header twice, which is the relay's fault. Please report it.",
   ExpiredProviderToken:
     "Apple found our signature too old. Set the clock of the relay's machine; the key itself may be good.",
   ExpiredToken: "The device token has run out. Delete it; the app will bring a new one.",
+  FeatureNotEnabled:
+    "Broadcast is not enabled for this app. Enable it under Push Notifications in Apple's developer account.",
   Forbidden:
     "Apple forbids this to the certificate or key. Look into Apple's developer account whether it was revoked, then register a new one.",
   IdleTimeout: "Apple closed a connection that was idle and did not look at the message. Send it again.",
@@ -35,9 +44,11 @@ const APPLE = {
   InvalidPushType: "Apple does not know the push_type, or not with this topic. Change push_type.",
   MethodNotAllowed:
     "What answered is no APNs endpoint. Check apns.production_url and apns.sandbox_url in the configuration.",
+  MissingChannelId: "There was no channel in the request. Give channel_id.",
   MissingDeviceToken: "There was no device token in the request. Give device_token.",
   MissingProviderToken:
     "Apple saw neither certificate nor signature. Something between the relay and Apple ends TLS: let the relay connect to Apple directly.",
+  MissingPushType: "Apple misses the push type of the channel, which is the relay's fault. Please report it.",
   MissingTopic:
     "The certificate serves several topics and none was named. Register the application with apns_topic, or give topic with each message.",
   PayloadEmpty: "The message says nothing. Give alert, title, badge, sound or data.",
@@ -49,6 +60,7 @@ const APPLE = {
   TooManyRequests: "This one phone gets too many messages. Send it fewer.",
   TopicDisallowed:
     "The certificate or key may not send for this topic. Check topic and apns_topic, or register a certificate for that app.",
+  TopicMismatch: "The channel belongs to another app. Check application_id and topic.",
   UnrelatedKeyIdInToken:
     "The key belongs to another team than the connection. Check apns_key_id and apns_team_id, and register the key again.",
   Unregistered: "The app was removed from the phone, or has a new token. Delete this one.",
@@ -84,6 +96,7 @@ const ERRORS = {
     "Apple refuses the certificate or key of this application. Register a new one, and check apns_topic and apns_mode.",
   apns_protocol_error:
     "What answered is not Apple. Check apns.production_url and apns.sandbox_url, and whether a proxy is in between.",
+  channel_not_found: "Apple has no such channel of this app in this environment. Make one, or check apns_mode and topic.",
   apns_rejected: "Apple refuses the message as it is. Change it.",
   apns_throttled: "This one phone gets too many messages. Send it fewer.",
   apns_timeout:
@@ -99,6 +112,7 @@ const ERRORS = {
   gcm_unavailable:
     "Google could not be reached or cannot take messages now. If it lasts, check network and DNS of the relay.",
   internal_error: "A fault of the relay. Its log has more under the request's id; please report it.",
+  invalid_channel_id: "channel_id is none that Apple can read. Send it as Apple gave it.",
   invalid_device_token:
     "Apple does not know this token here. Check that it is whole, and that apns_mode fits the build that it comes from.",
   invalid_gcm_credentials:

@@ -40,7 +40,7 @@ async fn firebase_admin_raises_the_exception_of_each_error() {
     if !require("firebase-admin", &["python3", "-c", "import firebase_admin"]) {
         return;
     }
-    let google = Google::start().await;
+    let google = Google::plain().await;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(google.account.as_bytes()).unwrap();
     let cases = [
