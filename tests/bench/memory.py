@@ -107,7 +107,7 @@ def measure(pushlet, folder, children):
     connection = http.client.HTTPConnection("127.0.0.1", port)
     pem = certificate(folder)
     post(connection, "/register_application", {"application_id": "app", "apns_pem": pem})
-    failures, start = [], time.monotonic()
+    failures, began = [], time.monotonic()
     callers = [threading.Thread(target=send, args=(port, n, failures)) for n in range(CALLERS)]
     for caller in callers:
         caller.start()
@@ -115,7 +115,7 @@ def measure(pushlet, folder, children):
         caller.join()
     if failures:
         raise failures[0]
-    seconds = time.monotonic() - start
+    seconds = time.monotonic() - began
     return idle, rss_kib(relay.pid), rss_kib(relay.pid, "VmHWM"), seconds
 
 
