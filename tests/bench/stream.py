@@ -8,13 +8,14 @@ the token of its line. Needs openssl(1) and Linux. The exit code is 1 when an an
 memory grew by more than 20 MiB.
 """
 
+import http.client
 import json
 import os
+import socket
 import sys
 import tempfile
 import threading
 import time
-import http.client
 
 import memory
 
@@ -27,7 +28,7 @@ def token(index):
     return f"{index:016x}cf74f9b7c25d48e3358945f6aa01da5ddb387462c7eaf61b"
 
 
-def write(connection, failures):
+def write(sock, failures):
     try:
         for start in range(0, MESSAGES, LINES_AT_ONCE):
             lines = "".join(
@@ -35,26 +36,29 @@ def write(connection, failures):
                 + "\n"
                 for index in range(start, min(start + LINES_AT_ONCE, MESSAGES))
             ).encode()
-            connection.send(b"%x\r\n%s\r\n" % (len(lines), lines))
-        connection.send(b"0\r\n\r\n")
+            sock.sendall(b"%x\r\n%s\r\n" % (len(lines), lines))
+        sock.sendall(b"0\r\n\r\n")
     except OSError as failure:
         failures.append(failure)
 
 
 def stream(port, pid):
     """All messages; how many were wrong, and the highest memory seen, in KiB."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.putrequest("POST", "/send_notification")
-    connection.putheader("Content-Type", "application/x-ndjson")
-    connection.putheader("Transfer-Encoding", "chunked")
-    connection.endheaders()
+    # Not an HTTPConnection, which lets go of its socket as soon as an answer says that it will close.
+    sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+    sock.sendall(
+        b"POST /send_notification HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     failures, seen, wrong, most = [], bytearray(MESSAGES), 0, 0
-    writer = threading.Thread(target=write, args=(connection, failures))
+    writer = threading.Thread(target=write, args=(sock, failures))
     writer.start()
-    response = connection.getresponse()
+    response = http.client.HTTPResponse(sock, method="POST")
+    response.begin()
     assert response.status == 200, response.read()
     for number, line in enumerate(response):
         row = json.loads(line)
+        assert "index" in row, row
         index = row["index"]
         is_right = row["device_token"] == token(index) and row.get("response") == "ok"
         wrong += not is_right or seen[index]
