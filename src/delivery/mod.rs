@@ -109,9 +109,7 @@ impl Dispatcher {
         message: Arc<Message>,
         timeout: Option<Duration>,
     ) -> Outcome {
-        if let Some(outcome) = self.circuits.answer(app, &message) {
-            app.record.tally.answer_by_circuit();
-            record::note(&app.record, message.provider(), &outcome);
+        if let Some(outcome) = self.by_circuit(app, &message) {
             return outcome;
         }
         let Some(_permit) = self.admission.admit(&app.in_flight) else {
@@ -136,8 +134,7 @@ impl Dispatcher {
         message: Arc<Message>,
         terms: Terms,
     ) -> Outcome {
-        if let Some(outcome) = self.circuits.answer(app, &message) {
-            record::note(&app.record, message.provider(), &outcome);
+        if let Some(outcome) = self.by_circuit(app, &message) {
             return outcome;
         }
         let timeout = terms.timeout.unwrap_or_else(|| app.providers.timeout(&message));
@@ -152,8 +149,7 @@ impl Dispatcher {
             return outcome;
         };
         // A circuit that opened meanwhile spares it the rest of its time.
-        if let Some(outcome) = self.circuits.answer(app, &message) {
-            record::note(&app.record, message.provider(), &outcome);
+        if let Some(outcome) = self.by_circuit(app, &message) {
             return outcome;
         }
         let time = Time { start: terms.start, deadline, is_patient: true };
@@ -185,6 +181,14 @@ impl Dispatcher {
             self.conclude(app, Arc::new(one), Time { start, deadline, is_patient: true })
         });
         Some(stream::iter(sends).buffered(FAN_OUT).collect().await)
+    }
+
+    /// The answer to a message that is not to be sent at all now.
+    fn by_circuit(&self, app: &Application, message: &Message) -> Option<Outcome> {
+        let outcome = self.circuits.answer(app, message)?;
+        app.record.tally.answer_by_circuit();
+        record::note(&app.record, message.provider(), &outcome);
+        Some(outcome)
     }
 
     async fn conclude(&self, app: &Arc<Application>, message: Arc<Message>, time: Time) -> Outcome {

@@ -13,7 +13,7 @@ use crate::support::google::Google;
 use crate::support::keys::{Authority, signing_key_p8};
 use crate::support::relay::{TOKEN, TOPIC, credential};
 use crate::support::tools::require;
-use crate::support::wire::{Bench, Seen, code, seen};
+use crate::support::wire::{Bench, SEND, Seen, code, seen};
 
 async fn ask(bench: &Bench, user: Option<(&str, &str)>) -> Seen {
     let request = bench.relay.client.get(bench.relay.url("/metrics"));
@@ -84,6 +84,8 @@ async fn every_end_of_a_message_is_a_series() {
     assert_eq!(send(&bench, "shop", Some(Answer::Drop)).await, 503);
     assert_eq!(send(&bench, "shop", reject(StatusCode::FORBIDDEN, "BadCertificate")).await, 502);
     assert_eq!(send(&bench, "shop", None).await, 502, "the circuit is open");
+    let many = json!({"application_id": "shop", "device_tokens": [TOKEN, TOKEN], "alert": "x"});
+    assert_eq!(bench.json(SEND, &many.to_string()).await.status, 200);
 
     let all = series(&bench).await;
     let row = |id: &str, outcome: &str, reason: &str| {
@@ -95,7 +97,7 @@ async fn every_end_of_a_message_is_a_series() {
         (row("new", "accepted", ""), 0.0),
         (row("shop", "accepted", ""), 2.0),
         (row("shop", "failed_not_sent", "TooManyRequests"), 1.0),
-        (row("shop", "rejected", "BadCertificate"), 2.0),
+        (row("shop", "rejected", "BadCertificate"), 4.0),
         (row("shop", "rejected", "Unregistered"), 1.0),
         (row("shop", "rejected", "other"), 1.0),
         (row("shop", "unknown", "unanswered"), 1.0),
@@ -104,7 +106,7 @@ async fn every_end_of_a_message_is_a_series() {
     let expected: Vec<_> = expected.iter().map(|(row, count)| (row.as_str(), *count)).collect();
     assert_eq!(sends(&all), expected);
     let shop = |name: &str| all[&format!("{name}{{application=\"shop\"}}")];
-    assert_eq!(shop("pushlet_circuit_answers_total"), 1.0);
+    assert_eq!(shop("pushlet_circuit_answers_total"), 3.0);
     assert_eq!(shop("pushlet_circuit_open"), 1.0);
     assert_eq!(all["pushlet_circuit_open{application=\"new\"}"], 0.0);
     assert_eq!(shop("pushlet_feedback_tokens"), 1.0);
@@ -117,9 +119,9 @@ async fn every_end_of_a_message_is_a_series() {
     let calls = |status| {
         all[&format!("pushlet_calls_total{{route=\"/send_notification\",status=\"{status}\"}}")]
     };
-    assert_eq!([200, 400, 410, 429, 502, 503].map(calls), [2.0, 1.0, 1.0, 1.0, 2.0, 1.0]);
-    assert_eq!(all["pushlet_call_seconds_count{route=\"/send_notification\"}"], 8.0);
-    // Of seven that were asked, one got no answer; the eighth was not asked.
+    assert_eq!([200, 400, 410, 429, 502, 503].map(calls), [3.0, 1.0, 1.0, 1.0, 2.0, 1.0]);
+    assert_eq!(all["pushlet_call_seconds_count{route=\"/send_notification\"}"], 9.0);
+    // Of seven that were asked, one got no answer; the last two calls were not asked.
     assert_eq!(all["pushlet_answer_seconds_count{provider=\"apns\"}"], 6.0);
     assert_eq!(all["pushlet_queue_wait_seconds_count{provider=\"apns\"}"], 7.0);
     assert_eq!(all["pushlet_send_seconds_count{provider=\"apns\"}"], 7.0);
