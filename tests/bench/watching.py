@@ -14,7 +14,6 @@ The exit code is 1 when the share is over its limit.
 """
 
 import http.client
-import json
 import os
 import re
 import signal
@@ -22,29 +21,11 @@ import subprocess
 import sys
 import tempfile
 
+import memory
+
 FEW, MANY = 200, 2_200
 LIMIT_PERCENT = 3.0
 CLOCK = "clock_gettime"
-
-
-def certificate(folder):
-    key, cert = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.pem")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-        + ["-nodes", "-days", "30", "-subj", "/UID=com.example.app/CN=bench"]
-        + ["-keyout", key, "-out", cert],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
-    return open(cert).read() + open(key).read()
-
-
-def post(connection, path, body):
-    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    text = response.read()
-    assert response.status == 200, text
-    return text
 
 
 def run(pushlet, config_file, folder, sends):
@@ -70,12 +51,12 @@ def run(pushlet, config_file, folder, sends):
             if found:
                 break
         connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=120)
-        pem = certificate(folder)
-        post(connection, "/register_application", {"application_id": "app", "apns_pem": pem})
+        pem = memory.certificate(folder)
+        memory.post(connection, "/register_application", {"application_id": "app", "apns_pem": pem})
         for number in range(sends):
             token = f"{number:064x}"
             message = {"application_id": "app", "device_token": token, "alert": "hello", "badge": 1}
-            assert post(connection, "/send_notification", message) == b'{"response":"ok"}'
+            assert memory.post(connection, "/send_notification", message) == b'{"response":"ok"}'
         connection.close()
         relay.send_signal(signal.SIGTERM)
         relay.wait(timeout=120)
