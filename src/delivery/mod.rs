@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use self::admission::Admission;
 pub use self::circuit::Circuit;
@@ -34,6 +34,9 @@ const FAN_OUT: usize = 100;
 /// How long one of many messages waits before it asks again for room in the queue of its
 /// connections, where those that were given up may still stand.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a relay that stops looks whether all sends have ended.
+const IDLE_LOOKS: Duration = Duration::from_millis(5);
 
 /// How many sends are let in.
 #[derive(Debug, Clone)]
@@ -211,6 +214,13 @@ impl Dispatcher {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.admission.in_flight()
+    }
+
+    /// Waits until none is.
+    pub async fn idle(&self) {
+        while self.in_flight() > 0 {
+            sleep(IDLE_LOOKS).await;
+        }
     }
 
     /// Whether calls of an application to Apple are let through now.

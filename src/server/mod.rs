@@ -9,7 +9,7 @@ mod tls;
 
 use std::fmt;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,12 +17,11 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-#[cfg(target_os = "linux")]
 use socket2::SockRef;
 use time::OffsetDateTime;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::direct::{Answer, Direct};
 pub use self::reload::{Reloaded, Reloader};
@@ -30,6 +29,7 @@ use crate::api;
 use crate::api::current::Current;
 use crate::apps::expiry;
 use crate::config::Config;
+use crate::transport::Homes;
 
 /// How many connections may wait to be accepted; the system may have a lower limit.
 const BACKLOG: u32 = 4_096;
@@ -50,6 +50,10 @@ pub struct Server {
     applications: usize,
     listening: actix_web::dev::Server,
     handle: ServerHandle,
+    /// The socket of `listening`.
+    listener: TcpListener,
+    /// Where connections to the push services live.
+    homes: Homes,
     current: web::Data<Current>,
     reloader: Option<Reloader>,
     drain_delay: Duration,
@@ -76,7 +80,7 @@ impl std::error::Error for StartError {}
 
 impl Server {
     /// Binds and loads the applications of the configuration. Connections to the push services
-    /// will live on `runtime`, which no handler can stall.
+    /// will live with the workers; `runtime` is where everything runs that is no worker's.
     ///
     /// # Errors
     /// An address that cannot be had, certificate authorities or a certificate that cannot be read.
@@ -90,6 +94,7 @@ impl Server {
         let shown = tls::Shown::read(&config.server).map_err(StartError)?;
         let (api, mut parts) = state::first(config, loopback, runtime).map_err(StartError)?;
         parts.shown.clone_from(&shown);
+        let homes = parts.homes.clone();
         let applications = api.registry.len();
         let registry = Arc::clone(&api.registry);
         let expiry = expiry::Watch::start(registry, EXPIRY_LOOKS, OffsetDateTime::now_utc, runtime);
@@ -101,7 +106,8 @@ impl Server {
             .bind
             .map(|bind| ops::Ops::bind(bind, config, shown.as_ref(), &current, runtime));
         let ops = ops.transpose()?;
-        let listening = for_calls(config, listener, shown, &current).map_err(failed)?;
+        let served = listener.try_clone().map_err(failed)?;
+        let listening = for_calls(config, served, shown, &current, &homes).map_err(failed)?;
         let handle = listening.handle();
         Ok(Self {
             address,
@@ -109,6 +115,8 @@ impl Server {
             applications,
             listening,
             handle,
+            listener,
+            homes,
             current,
             reloader: Some(reloader),
             drain_delay: config.server.drain_delay,
@@ -167,7 +175,8 @@ impl Server {
     }
 
     async fn serve(self, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
-        let Self { mut listening, handle, current, drain_delay, shutdown_timeout, .. } = self;
+        let Self { mut listening, handle, listener, homes, current, .. } = self;
+        let (drain_delay, shutdown_timeout) = (self.drain_delay, self.shutdown_timeout);
         tokio::select! {
             ended = &mut listening => return ended,
             () = shutdown => {}
@@ -182,7 +191,18 @@ impl Server {
         }
         tracing::info!("stopping: no new connections, finishing what is in flight");
         let end = Instant::now() + shutdown_timeout;
-        let (ended, ()) = tokio::join!(listening, handle.stop(true));
+        let closing = async {
+            handle.pause().await;
+            stop_listening(listener);
+            // A worker without callers ends at once, and must not take connections with it that
+            // carry the messages of other workers.
+            homes.close();
+            current.api().dispatcher.idle().await;
+            handle.stop(true).await;
+        };
+        // What takes longer ends with the process.
+        let ended = timeout_at(end, async { tokio::join!(listening, closing).0 }).await;
+        let ended = ended.unwrap_or(Ok(()));
         let webhooks = current.api().dispatcher.webhooks().clone();
         webhooks.finish(end.saturating_duration_since(Instant::now())).await;
         ended
@@ -202,10 +222,13 @@ fn for_calls(
     listener: TcpListener,
     shown: Option<tls::Shown>,
     current: &web::Data<Current>,
+    homes: &Homes,
 ) -> std::io::Result<actix_web::dev::Server> {
-    let shared = current.clone();
+    let (shared, homes) = (current.clone(), homes.clone());
     let drop_in = config.gcm.drop_in_routes;
     let server = HttpServer::new(move || {
+        // Each worker comes here once, on its own runtime.
+        homes.join(Handle::current());
         App::new()
             .app_data(shared.clone())
             .wrap(from_fn(api::identify))
@@ -252,6 +275,12 @@ fn limit_unread(listener: &TcpListener, write_timeout: Duration) -> Result<(), S
 #[cfg(not(target_os = "linux"))]
 fn limit_unread(_: &TcpListener, _: Duration) -> Result<(), StartError> {
     Ok(())
+}
+
+/// Turns new connections away, also those that the system has accepted. The socket itself belongs to
+/// actix-web, which closes it when its workers stop; elsewhere than on Linux they wait until then.
+fn stop_listening(listener: TcpListener) {
+    let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
 }
 
 /// As the standard library does it, but with room for a burst of callers.

@@ -58,7 +58,7 @@ impl Reloader {
     /// Nothing fails from here on.
     fn take_over(&mut self, config: &Config) -> Changes {
         let now = self.current.api();
-        let Parts { apns, fcm, preloaded, bridge, shown, runtime } = &mut self.parts;
+        let Parts { apns, fcm, preloaded, bridge, shown, homes } = &mut self.parts;
         if let Some(shown) = shown {
             shown.reread(&config.server);
         }
@@ -82,7 +82,7 @@ impl Reloader {
             bare_keys: if is_same_gcm {
                 Arc::clone(&now.bare_keys)
             } else {
-                state::bare_keys(config, runtime, &now.metrics, &bridge.record)
+                state::bare_keys(config, homes.process(), &now.metrics, &bridge.record)
             },
             bridge: bridge.apply(&config.gcm.bridge, fcm),
             ..Api::clone(&now)

@@ -24,6 +24,7 @@ use crate::delivery::{self, Dispatcher};
 use crate::metrics::Metrics;
 use crate::providers::gcm::Gcm;
 use crate::providers::{Providers, apns, fcm};
+use crate::transport::Homes;
 
 /// What lives as long as the process, beside what every state holds.
 pub(super) struct Parts {
@@ -33,7 +34,8 @@ pub(super) struct Parts {
     pub(super) bridge: Bridge,
     /// The certificate of the listener, if it speaks TLS.
     pub(super) shown: Option<Shown>,
-    pub(super) runtime: Handle,
+    /// Where connections live; the workers of the listener join.
+    pub(super) homes: Homes,
 }
 
 /// The state of a relay that starts; `loopback` says that it listens on loopback alone.
@@ -43,9 +45,10 @@ pub(super) fn first(
     runtime: &Handle,
 ) -> Result<(Api, Parts), String> {
     let metrics = Arc::<Metrics>::default();
-    let apns = apns::Context::new(config.apns.clone(), runtime.clone())?.metered(&metrics);
+    let homes = Homes::new(runtime.clone());
+    let apns = apns::Context::new(config.apns.clone(), homes.clone())?.metered(&metrics);
     let apns = Arc::new(apns.through(&config.proxy));
-    let fcm = fcm::Context::new(config.fcm.clone(), runtime.clone())?.metered(&metrics);
+    let fcm = fcm::Context::new(config.fcm.clone(), homes.clone())?.metered(&metrics);
     let fcm = Arc::new(fcm.through(&config.proxy));
     let registry = Registry::new(config.server.max_applications, &config.feedback);
     if let Some(mistake) = too_many(config) {
@@ -79,7 +82,7 @@ pub(super) fn first(
         runtime: runtime.clone(),
         draining: Arc::default(),
     };
-    Ok((api, Parts { apns, fcm, preloaded, bridge, shown: None, runtime: runtime.clone() }))
+    Ok((api, Parts { apns, fcm, preloaded, bridge, shown: None, homes }))
 }
 
 /// The sealed registrations of a relay that starts.

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::connection::{Conn, dial, random_below};
 use super::error::{Error, goaway_reason};
 use super::owner::{Dial, Driven, Owner, is_most_likely_dead, is_usable};
-use super::pool::ConnectionId;
 use crate::metrics::Closed;
 
 /// How long requests must have waited before a further connection is opened for them.
@@ -30,8 +29,8 @@ impl Owner {
         self.dial = Dial::Idle;
         match result {
             Ok(fresh) => {
-                let id = ConnectionId(self.next_id);
-                self.next_id += 1;
+                let id = self.next_id;
+                self.next_id = id.next();
                 let (abort, registration) = AbortHandle::new_pair();
                 let (conn, driver) = Conn::new(id, fresh, abort);
                 self.conns.push(conn);
@@ -116,11 +115,14 @@ impl Owner {
     }
 
     pub(super) fn poll_drivers(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(id)) = self.drivers.poll_next_unpin(cx) {
+        self.nudges.drivers.take();
+        let waker = self.nudges.drivers.waker();
+        let of_drivers = &mut Context::from_waker(&waker);
+        while let Poll::Ready(Some(id)) = self.drivers.poll_next_unpin(of_drivers) {
             let Some(place) = self.conns.iter().position(|conn| conn.id == id) else { continue };
             // Its streams are told by `h2`; they need the last word of the peer.
             self.notice_departures(now, cx);
-            self.poll_streams(now, cx);
+            self.poll_streams(now);
             let conn = self.conns.swap_remove(place);
             self.metrics.connections.close(conn.leaving.unwrap_or(Closed::Broken));
         }

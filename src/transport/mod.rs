@@ -7,6 +7,8 @@
 mod connection;
 mod dialing;
 mod error;
+mod homes;
+mod nudge;
 mod owner;
 mod pool;
 pub mod proxy;
@@ -17,6 +19,7 @@ mod upkeep;
 use std::time::Duration;
 
 pub use error::{Error, Refusal};
+pub use homes::Homes;
 pub use pool::{Answer, ConnectionFacts, ConnectionId, Flight, Pool, Request};
 pub use tls::{Endpoint, Identity, Trust};
 

@@ -20,7 +20,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection::{Conn, Driver, Fresh};
 use super::error::{Error, Refusal};
-use super::pool::{Command, ConnectionId, Job};
+use super::nudge::Nudge;
+use super::pool::{Command, ConnectionId, Job, Plan};
 use super::stream::{Landed, Stream, Written};
 use super::{Endpoint, Identity, Settings, Trust};
 use crate::metrics::{Closed, Peer};
@@ -38,6 +39,10 @@ pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 const LONG_IDLE: Duration = Duration::from_secs(300);
 /// How long it then has.
 const LONG_IDLE_ANSWER: Duration = Duration::from_secs(2);
+
+/// How often one poll looks after everything again because it changed something itself. Then the
+/// runtime is asked for another poll, since other tasks have to have their turn.
+const MAX_ROUNDS: usize = 4;
 
 /// The state of making connections: one attempt at a time.
 pub(super) enum Dial {
@@ -80,6 +85,7 @@ pub(super) struct Owner {
     pub(super) metrics: Arc<Peer>,
     pub(super) drivers: FuturesUnordered<Driven>,
     pub(super) streams: FuturesUnordered<Stream>,
+    pub(super) nudges: Nudges,
     pub(super) next_stream_sweep: Instant,
 
     pub(super) dial: Dial,
@@ -88,23 +94,40 @@ pub(super) struct Owner {
     pub(super) not_before: Instant,
     /// Halved when the peer says that it was overrun; grows again by one with each answer.
     pub(super) stream_cap: usize,
-    pub(super) next_id: u64,
+    pub(super) next_id: ConnectionId,
 
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) armed: Option<Instant>,
+}
+
+/// What wakes the task for the futures that it owns.
+#[derive(Default)]
+pub(super) struct Nudges {
+    pub(super) drivers: Arc<Nudge>,
+    streams: Arc<Nudge>,
+}
+
+impl Nudges {
+    fn run(&self, cx: &Context<'_>) {
+        self.drivers.run(cx);
+        self.streams.run(cx);
+    }
+
+    fn rest(&self) {
+        self.drivers.rest();
+        self.streams.rest();
+    }
 }
 
 impl Owner {
     /// Runs until the last handle of the pool is gone and what is under way has ended.
     pub(super) async fn run(
         commands: mpsc::Receiver<Command>,
-        endpoint: Endpoint,
-        trust: Trust,
-        identity: Option<Arc<Identity>>,
-        mut live_settings: watch::Receiver<Settings>,
-        metrics: Arc<Peer>,
+        plan: Plan,
         open: Arc<AtomicUsize>,
+        next_id: ConnectionId,
     ) {
+        let Plan { endpoint, trust, identity, settings: mut live_settings, metrics } = plan;
         let now = Instant::now();
         let settings = live_settings.borrow_and_update().clone();
         let owner = Self {
@@ -122,12 +145,13 @@ impl Owner {
             metrics,
             drivers: FuturesUnordered::new(),
             streams: FuturesUnordered::new(),
+            nudges: Nudges::default(),
             next_stream_sweep: now,
             dial: Dial::Idle,
             failures: 0,
             not_before: now,
             stream_cap: STREAM_CAP,
-            next_id: 0,
+            next_id,
             timer: Box::pin(sleep_until(now)),
             armed: None,
         };
@@ -145,22 +169,11 @@ impl Future for Owner {
             this.settings = this.live_settings.borrow_and_update().clone();
         }
         this.take_commands(now, cx);
-        if this.armed.is_some() && this.timer.as_mut().poll(cx).is_ready() {
+        if this.armed.is_some_and(|at| now >= at) && this.timer.as_mut().poll(cx).is_ready() {
             this.armed = None;
             this.sweep(now);
         }
-        loop {
-            this.poll_dial(now, cx);
-            this.assign(now, cx);
-            this.poll_drivers(now, cx);
-            this.notice_departures(now, cx);
-            this.poll_streams(now, cx);
-            this.poll_pongs(cx);
-            // Answers made room, or SETTINGS did.
-            if !this.assign(now, cx) && !this.starts_dialing(now) {
-                break;
-            }
-        }
+        this.serve(now, cx);
         this.open.store(this.conns.len(), Ordering::Relaxed);
         if this.is_finished(now) {
             for conn in &this.conns {
@@ -175,6 +188,30 @@ impl Future for Owner {
 
 /// Requests.
 impl Owner {
+    /// Looks after everything that can go on now.
+    fn serve(&mut self, now: Instant, cx: &mut Context<'_>) {
+        self.nudges.run(cx);
+        let mut rounds = 0..MAX_ROUNDS;
+        while rounds.next().is_some() {
+            self.poll_dial(now, cx);
+            self.assign(now, cx);
+            self.poll_drivers(now, cx);
+            self.notice_departures(now, cx);
+            self.poll_streams(now);
+            self.poll_pongs(cx);
+            // Answers made room, or SETTINGS did; or drivers have to say that answers were read.
+            let goes_on =
+                self.assign(now, cx) || self.starts_dialing(now) || self.nudges.drivers.is_noted();
+            if !goes_on {
+                break;
+            }
+        }
+        if rounds.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        self.nudges.rest();
+    }
+
     fn is_finished(&self, now: Instant) -> bool {
         self.closing.is_some_and(|until| {
             now >= until || (self.waiting.is_empty() && self.streams.is_empty())
@@ -252,7 +289,10 @@ impl Owner {
             .map(|(place, _)| place)
     }
 
-    pub(super) fn poll_streams(&mut self, now: Instant, cx: &mut Context<'_>) {
+    pub(super) fn poll_streams(&mut self, now: Instant) {
+        self.nudges.streams.take();
+        let waker = self.nudges.streams.waker();
+        let cx = &mut Context::from_waker(&waker);
         while let Poll::Ready(Some(landed)) = self.streams.poll_next_unpin(cx) {
             self.land(landed, now);
         }

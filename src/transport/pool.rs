@@ -1,29 +1,63 @@
 //! The handle that callers hold, and one request on its way.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::homes::Home;
 use super::owner::Owner;
-use super::{Endpoint, Error, Identity, Settings, Trust};
+use super::{Endpoint, Error, Homes, Identity, Settings, Trust};
 use crate::metrics::Peer;
 
 /// Names one connection of a pool, for as long as the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConnectionId(pub(super) u64);
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// One that can be taken no more.
+    const GONE: Self = Self(u64::MAX);
+
+    /// The next one.
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
 
 /// Connections to one authority under one TLS identity. The first request opens the first one.
 /// When the pool is dropped its task finishes what is under way, within 30 s, and closes them.
 #[derive(Debug)]
 pub struct Pool {
+    plan: Plan,
+    homes: Homes,
+    /// How many tasks there were; each numbers its connections in a range of its own.
+    tenants: AtomicU32,
+    /// Guards the way to the task; read for each request, written when the task starts.
+    tenant: RwLock<Option<Tenant>>,
+}
+
+/// What the task of a pool is made from.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) endpoint: Endpoint,
+    pub(super) trust: Trust,
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) settings: watch::Receiver<Settings>,
+    pub(super) metrics: Arc<Peer>,
+}
+
+/// The way to the task of a pool.
+#[derive(Debug)]
+struct Tenant {
     commands: mpsc::Sender<Command>,
     /// How many connections there are; the owner writes it.
     open: Arc<AtomicUsize>,
+    /// Whether it ends with a worker.
+    is_of_worker: bool,
 }
 
 /// What the owner of the connections is asked for.
@@ -106,8 +140,9 @@ impl Claim {
 }
 
 impl Pool {
-    /// A pool without connections; its task runs on `runtime` and counts in `metrics`. It heeds `settings` as they change,
-    /// each time that it is awake; how many requests may wait grows no more.
+    /// A pool without connections; its task starts with the first request, in one of `homes`, and
+    /// counts in `metrics`. It heeds `settings` as they change, each time that it is awake; how many
+    /// requests may wait grows no more.
     #[must_use]
     pub fn new(
         endpoint: Endpoint,
@@ -115,21 +150,19 @@ impl Pool {
         identity: Option<Identity>,
         settings: watch::Receiver<Settings>,
         metrics: Arc<Peer>,
-        runtime: &Handle,
+        homes: &Homes,
     ) -> Self {
-        let (commands, receiver) = mpsc::channel(settings.borrow().max_waiting.max(1));
-        let open = Arc::<AtomicUsize>::default();
         let identity = identity.map(Arc::new);
-        let owner =
-            Owner::run(receiver, endpoint, trust, identity, settings, metrics, Arc::clone(&open));
-        runtime.spawn(owner);
-        Self { commands, open }
+        let plan = Plan { endpoint, trust, identity, settings, metrics };
+        let (homes, tenants) = (homes.clone(), AtomicU32::new(0));
+        Self { plan, homes, tenants, tenant: RwLock::default() }
     }
 
     /// How many connections are open, those on their way out included.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        let tenant = self.tenant.read().unwrap_or_else(PoisonError::into_inner);
+        tenant.as_ref().map_or(0, |tenant| tenant.open.load(Ordering::Relaxed))
     }
 
     /// Hands a request over. It is written as soon as a connection has room for it.
@@ -141,16 +174,72 @@ impl Pool {
         let claim = Arc::new(Claim::default());
         let deadline = request.deadline;
         let job = Job { request, claim: Arc::clone(&claim), done, queued: Instant::now() };
-        match self.commands.try_send(Command::Send(Box::new(job))) {
-            Ok(()) => Ok(Flight { answer, claim, deadline }),
-            Err(_) => Err(Error::Busy),
+        self.hand_over(Command::Send(Box::new(job)))?;
+        Ok(Flight { answer, claim, deadline })
+    }
+
+    /// Gives a command to the task, which is started first if it does not run. A home may end with its
+    /// worker just then, so another one is tried.
+    fn hand_over(&self, mut command: Command) -> Result<(), Error> {
+        for _ in 0..=self.homes.count() {
+            command = match self.tell(command) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => return Err(Error::Busy),
+                Err(TrySendError::Closed(command)) => command,
+            };
+            self.start();
         }
+        Err(gone())
+    }
+
+    /// Gives a command to the task that runs.
+    fn tell(&self, command: Command) -> Result<(), TrySendError<Command>> {
+        let tenant = self.tenant.read().unwrap_or_else(PoisonError::into_inner);
+        match tenant.as_ref().filter(|tenant| !self.is_leaving(tenant)) {
+            Some(tenant) => tenant.commands.try_send(command),
+            None => Err(TrySendError::Closed(command)),
+        }
+    }
+
+    fn is_leaving(&self, tenant: &Tenant) -> bool {
+        tenant.is_of_worker && self.homes.is_closed()
+    }
+
+    /// Starts the task unless another caller just did. One whose worker is about to stop finishes
+    /// what is under way.
+    fn start(&self) {
+        let mut tenant = self.tenant.write().unwrap_or_else(PoisonError::into_inner);
+        let runs = |tenant: &Tenant| !tenant.commands.is_closed() && !self.is_leaving(tenant);
+        if !tenant.as_ref().is_some_and(runs) {
+            *tenant = Some(self.move_in());
+        }
+    }
+
+    fn move_in(&self) -> Tenant {
+        loop {
+            let home = self.homes.pick();
+            let (tenant, is_refused) = self.move_into(&home);
+            if !is_refused || !home.is_of_worker {
+                return tenant;
+            }
+            self.homes.leave(&home.runtime);
+        }
+    }
+
+    /// The task, and whether its home had ended already, which drops it at once.
+    fn move_into(&self, home: &Home) -> (Tenant, bool) {
+        let (commands, receiver) = mpsc::channel(self.plan.settings.borrow().max_waiting.max(1));
+        let open = Arc::<AtomicUsize>::default();
+        let first = u64::from(self.tenants.fetch_add(1, Ordering::Relaxed)) << 32;
+        let owner = Owner::run(receiver, self.plan.clone(), Arc::clone(&open), ConnectionId(first));
+        let is_refused = home.runtime.spawn(owner).is_finished();
+        (Tenant { commands, open, is_of_worker: home.is_of_worker }, is_refused)
     }
 
     /// What the peer granted a connection; `None` when it is gone.
     pub async fn describe(&self, connection: ConnectionId) -> Option<ConnectionFacts> {
         let (done, facts) = oneshot::channel();
-        self.commands.send(Command::Describe(connection, done)).await.ok()?;
+        self.tell(Command::Describe(connection, done)).ok()?;
         facts.await.ok()
     }
 
@@ -158,7 +247,7 @@ impl Pool {
     pub fn retire(&self, connection: ConnectionId) {
         // A full queue may lose this. The connection then fails its next request the same way
         // and is retired again.
-        let _ = self.commands.try_send(Command::Retire(connection));
+        let _ = self.tell(Command::Retire(connection));
     }
 }
 
@@ -183,7 +272,8 @@ impl Flight {
     pub async fn answer(&mut self) -> Result<Answer, Error> {
         match timeout_at(self.deadline, &mut self.answer).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(gone()),
+            Ok(Err(_)) if self.claim.give_up() => Err(gone()),
+            Ok(Err(_)) => Err(cut_off()),
             Err(_) if self.claim.give_up() => Err(Error::Deadline { written: false }),
             Err(_) => Err(Error::Deadline { written: true }),
         }
@@ -207,8 +297,14 @@ impl Drop for Flight {
     }
 }
 
-/// The owner ends only with its runtime: the process is on its way out.
+/// The owner ends only with its runtime: its worker has stopped, or the process is on its way out.
 fn gone() -> Error {
-    let detail = "the process is shutting down".to_owned();
+    let detail = "the connection ended with its worker".to_owned();
     Error::Connect { detail, refusal: None }
+}
+
+/// The same, of a request that was written.
+fn cut_off() -> Error {
+    let detail = "the connection ended with its worker".to_owned();
+    Error::Unanswered { connection: ConnectionId::GONE, detail, refusal: None }
 }

@@ -13,6 +13,7 @@ use pushlet::apps::registry::Registry;
 use pushlet::config::Config;
 use pushlet::providers::{apns, fcm};
 use pushlet::secret::Secret;
+use pushlet::transport::Homes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
@@ -92,8 +93,8 @@ fn an_application_of_the_configuration_is_logged_at_the_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn time_that_passes_is_noticed_until_the_relay_ends() {
     let config = Config::default();
-    let apns = Arc::new(apns::Context::new(config.apns, Handle::current()).unwrap());
-    let fcm = Arc::new(fcm::Context::new(config.fcm, Handle::current()).unwrap());
+    let apns = Arc::new(apns::Context::new(config.apns, Homes::new(Handle::current())).unwrap());
+    let fcm = Arc::new(fcm::Context::new(config.fcm, Homes::new(Handle::current())).unwrap());
     let registry = Arc::new(Registry::new(10, &feedback::Settings::default()));
     let p12 = STANDARD.encode(identity(300).p12(""));
     let entry = Preload {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request};
 use openssl::pkey::PKey;
 use openssl::x509::X509;
-use pushlet::transport::{self, Endpoint, Identity, Pool, Settings, Trust};
+use pushlet::transport::{self, Endpoint, Homes, Identity, Pool, Settings, Trust};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -49,7 +49,8 @@ pub async fn child() {
     let trust = Trust::new(Some(&plan.ca_file)).unwrap();
     let identity = Some(identity(&plan.pem_file));
     let settings = watch::channel(settings).1;
-    let pool = Pool::new(endpoint, trust, identity, settings, Arc::default(), &Handle::current());
+    let homes = Homes::new(Handle::current());
+    let pool = Pool::new(endpoint, trust, identity, settings, Arc::default(), &homes);
     let body = Bytes::from(payload(plan.payload_bytes));
     let heads = (0..TOKENS).map(|token| head(&plan.url, token, body.len())).collect();
     let common = Arc::new(Common { pool, heads, body });

@@ -124,6 +124,31 @@ async fn send_that_apple_answers_after_the_signal_is_answered() {
     assert_eq!(process.exit_code(), Some(0));
 }
 
+/// The connections of an application live with one worker, and most of its callers with others, who may
+/// have nobody else to wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_worker_takes_the_messages_of_another_along() {
+    let peer = Peer::start();
+    let workers = ("PUSHLET_SERVER__WORKERS", "8");
+    let mut process = Process::serve_before(&peer, &[&[ENDLESS, workers], &PATIENT[..]].concat());
+    let address = process.address();
+    let late = Answer::Delay { by: Duration::from_secs(1), then: Box::new(Answer::Accept) };
+    let first = send_under(&peer, &process, late.clone()).await;
+    peer.simulator.script(Rule::token(TOKEN, late).times(5));
+    // On six of the workers, by turns: one or more of them are idle, wherever the connection is.
+    let body = format!(r#"{{"application_id":"app","device_token":"{TOKEN}","alert":"hello"}}"#);
+    let more: Vec<_> = (0..5).map(|_| call(address, "/send_notification", body.clone())).collect();
+    until("the simulator has all of them", || peer.simulator.received().len() == 6);
+
+    process.signal("TERM");
+
+    for sending in more.into_iter().chain([first]) {
+        let answer = sending.await.unwrap().unwrap();
+        assert_eq!(answer, (200, r#"{"response":"ok"}"#.to_owned()));
+    }
+    assert_eq!(process.exit_code(), Some(0));
+}
+
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let response = client.get(format!("http://{address}{path}")).send().await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use pushlet::transport::{Endpoint, Pool, Request, Settings, Trust};
+use pushlet::transport::{Endpoint, Homes, Pool, Request, Settings, Trust};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -17,7 +17,7 @@ use crate::support::scripted_peer::{ScriptedPeer, Tls};
 
 const PAYLOAD: &[u8] = br#"{"aps":{"alert":"hello"}}"#;
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         connections: 4,
         connect_timeout: Duration::from_secs(5),
@@ -29,7 +29,7 @@ fn settings() -> Settings {
     }
 }
 
-fn request(endpoint: &Endpoint) -> Request {
+pub(super) fn request(endpoint: &Endpoint) -> Request {
     let head = http::Request::post(format!("https://{}/3/device/aa", endpoint.authority()));
     Request {
         head: head.body(()).unwrap(),
@@ -65,14 +65,14 @@ fn cost_of_waiting(open: usize, settings: Settings) -> Option<Duration> {
 
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let handle = tokio::runtime::Handle::current();
+        let homes = Homes::new(tokio::runtime::Handle::current());
         let pool = Pool::new(
             endpoint.clone(),
             trust,
             None,
             watch::channel(settings).1,
             Arc::default(),
-            &handle,
+            &homes,
         );
         let first = pool.send(request(&endpoint)).unwrap().answer().await.unwrap();
         assert_eq!(first.status, StatusCode::OK);

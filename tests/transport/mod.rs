@@ -5,6 +5,7 @@
 mod answers;
 mod connect;
 mod goaway;
+mod homes;
 mod idle;
 mod nginx;
 mod proxy;

@@ -14,6 +14,7 @@ use pushlet::providers::fcm::credential::Origin;
 use pushlet::providers::fcm::{self, Fcm};
 use pushlet::providers::gcm::{Bridge, Gcm};
 use pushlet::providers::{Providers, apns};
+use pushlet::transport::Homes;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 
@@ -62,11 +63,12 @@ pub(crate) async fn run(arguments: &Arguments, runtime: &Handle) -> Result<ExitC
 
 async fn look(config: &Config, connect: bool, runtime: &Handle, report: &mut Report) {
     report.problems.extend(pushlet::server::obstacles(config));
-    let apns = match apns::Context::new(config.apns.clone(), runtime.clone()) {
+    let homes = Homes::new(runtime.clone());
+    let apns = match apns::Context::new(config.apns.clone(), homes.clone()) {
         Ok(context) => Arc::new(context.through(&config.proxy)),
         Err(problem) => return report.problems.push(problem),
     };
-    let fcm = match fcm::Context::new(config.fcm.clone(), runtime.clone()) {
+    let fcm = match fcm::Context::new(config.fcm.clone(), homes) {
         Ok(context) => Arc::new(context.through(&config.proxy)),
         Err(problem) => return report.problems.push(problem),
     };

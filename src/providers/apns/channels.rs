@@ -19,7 +19,7 @@ use super::response::Sent;
 use super::{Access, Apns, Context, Mode, Settings};
 use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
 use crate::providers::Attempt;
-use crate::transport::{self, Answer, ConnectionId, Endpoint, Pool, Request as Job};
+use crate::transport::{self, Answer, ConnectionId, Endpoint, Homes, Pool, Request as Job};
 
 pub(super) const APNS_CHANNEL_ID: HeaderName = HeaderName::from_static("apns-channel-id");
 pub(super) const APNS_REQUEST_ID: HeaderName = HeaderName::from_static("apns-request-id");
@@ -250,10 +250,12 @@ impl Apns {
                 Access::Certificate { identity, .. } => Some(identity.clone()),
                 Access::Token { .. } | Access::Unusable(_) => None,
             };
-            let Context { trust, channels, runtime, metrics, .. } = &*self.context;
+            let Context { trust, channels, homes, metrics, .. } = &*self.context;
+            // Not with the workers, who may stop as soon as no message is under way.
+            let homes = Homes::new(homes.process().clone());
             let endpoint = channels.endpoint(self.mode).clone();
             let (settings, metrics) = (channels.pools.subscribe(), Arc::clone(metrics));
-            Pool::new(endpoint, trust.clone(), identity, settings, metrics, runtime)
+            Pool::new(endpoint, trust.clone(), identity, settings, metrics, &homes)
         })
     }
 

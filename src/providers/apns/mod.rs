@@ -33,7 +33,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
@@ -52,7 +51,9 @@ use super::attempt::{Attempt, Watch};
 use super::timeout::Timeout;
 use crate::metrics::{Metrics, Peer, Provider};
 use crate::outcome::Outcome;
-use crate::transport::{self, ConnectionId, Endpoint, Identity, Pool, Request, Trust, proxy};
+use crate::transport::{
+    self, ConnectionId, Endpoint, Homes, Identity, Pool, Request, Trust, proxy,
+};
 
 /// The section `[apns]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,15 +134,15 @@ pub struct Context {
     clock: Clock,
     sandboxed: Sandboxed,
     metrics: Arc<Peer>,
-    runtime: Handle,
+    homes: Homes,
 }
 
 impl Context {
-    /// Reads the certificate authorities. `runtime` is where connections live.
+    /// Reads the certificate authorities. `homes` is where connections live.
     ///
     /// # Errors
     /// A sentence that names the setting: a URL without a host, a CA file that cannot be read.
-    pub fn new(settings: Settings, runtime: Handle) -> Result<Self, String> {
+    pub fn new(settings: Settings, homes: Homes) -> Result<Self, String> {
         if !signature::IS_DETERMINISTIC {
             tracing::warn!(
                 openssl = openssl::version::version(),
@@ -173,7 +174,7 @@ impl Context {
             clock: Clock::new(),
             sandboxed: Sandboxed::new(),
             metrics: Arc::default(),
-            runtime,
+            homes,
         })
     }
 
@@ -227,7 +228,7 @@ impl Context {
         let endpoint = self.endpoint(mode).clone();
         let settings = self.pools.subscribe();
         let (trust, metrics) = (self.trust.clone(), Arc::clone(&self.metrics));
-        Pool::new(endpoint, trust, identity, settings, metrics, &self.runtime)
+        Pool::new(endpoint, trust, identity, settings, metrics, &self.homes)
     }
 }
 
@@ -438,7 +439,7 @@ impl Apns {
             Err(error) => return Attempt::failed(error, id),
         };
         let (late_id, topic_given) = (id.clone(), message.is_topic_given);
-        let mut watch = Watch::new(flight, &self.context.runtime, move |answer| {
+        let mut watch = Watch::new(flight, self.context.homes.process(), move |answer| {
             let (sent, now) = (Sent { apns_id: &late_id, topic_given }, SystemTime::now());
             on_late(response::read(answer.status, &answer.headers, &answer.body, sent, now));
         });

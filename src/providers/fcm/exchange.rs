@@ -18,7 +18,7 @@ use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
 use crate::providers::attempt::{Attempt, Watch, without_answer};
 use crate::providers::web::{self, LazyClient};
 use crate::providers::{date, retry_after};
-use crate::transport::{self, Answer, ConnectionId, Endpoint, Error, Pool, Trust, proxy};
+use crate::transport::{self, Answer, ConnectionId, Endpoint, Error, Homes, Pool, Trust, proxy};
 
 /// The largest answer that is read: Google's take some 2 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -36,9 +36,9 @@ const PUSHLET: HeaderValue =
 #[derive(Debug)]
 pub(super) enum Way {
     /// Without TLS, which only loopback may have: whatever stands in for Google there.
-    Plain(LazyClient, Arc<Peer>),
+    Plain(Box<LazyClient>, Arc<Peer>),
     /// As Google is: our own connections, which know what became of each request.
-    Tls(LazyPool),
+    Tls(Box<LazyPool>),
 }
 
 /// A pool that is made when it is first needed, as [`LazyClient`] is, and why.
@@ -47,7 +47,7 @@ pub(super) struct LazyPool {
     settings: Settings,
     proxy: proxy::Settings,
     metrics: Arc<Peer>,
-    runtime: Handle,
+    homes: Homes,
     made: OnceLock<Pool>,
 }
 
@@ -61,26 +61,22 @@ pub(super) struct Post {
 }
 
 impl Way {
-    pub(super) fn new(settings: &Settings, authorities: Vec<Certificate>, runtime: Handle) -> Self {
+    pub(super) fn new(settings: &Settings, authorities: Vec<Certificate>, homes: Homes) -> Self {
         if settings.url.scheme() == "https" {
             let settings = settings.clone();
             let (proxy, metrics) = (proxy::Settings::default(), Arc::default());
-            return Self::Tls(LazyPool {
-                settings,
-                proxy,
-                metrics,
-                runtime,
-                made: OnceLock::new(),
-            });
+            let made = OnceLock::new();
+            return Self::Tls(Box::new(LazyPool { settings, proxy, metrics, homes, made }));
         }
-        Self::Plain(LazyClient::new(authorities, Some(CONNECT_TIMEOUT), None), Arc::default())
+        let client = LazyClient::new(authorities, Some(CONNECT_TIMEOUT), None);
+        Self::Plain(Box::new(client), Arc::default())
     }
 
     /// The same, counted in these numbers.
     pub(super) fn metered(self, metrics: Arc<Peer>) -> Self {
         match self {
             Self::Plain(client, _) => Self::Plain(client, metrics),
-            Self::Tls(pool) => Self::Tls(LazyPool { metrics, ..pool }),
+            Self::Tls(pool) => Self::Tls(Box::new(LazyPool { metrics, ..*pool })),
         }
     }
 
@@ -88,7 +84,7 @@ impl Way {
     pub(super) fn through(self, proxy: &proxy::Settings) -> Self {
         match self {
             Self::Plain(client, metrics) => Self::Plain(client, metrics),
-            Self::Tls(pool) => Self::Tls(LazyPool { proxy: proxy.clone(), ..pool }),
+            Self::Tls(pool) => Self::Tls(Box::new(LazyPool { proxy: proxy.clone(), ..*pool })),
         }
     }
 
@@ -168,7 +164,7 @@ impl LazyPool {
         };
         let (_, settings) = watch::channel(settings);
         let metrics = Arc::clone(&self.metrics);
-        let pool = Pool::new(endpoint, trust, None, settings, metrics, &self.runtime);
+        let pool = Pool::new(endpoint, trust, None, settings, metrics, &self.homes);
         // Of two that were made at once, one is kept.
         Ok(self.made.get_or_init(|| pool))
     }

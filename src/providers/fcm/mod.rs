@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
-use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -27,7 +26,7 @@ use super::timeout::Timeout;
 use super::web;
 use crate::metrics::{Metrics, Provider};
 use crate::outcome::{Cause, Failure, Fault, Outcome, Rejection, Retry};
-use crate::transport::{ConnectionId, proxy};
+use crate::transport::{ConnectionId, Homes, proxy};
 
 /// The section `[fcm]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,16 +59,15 @@ pub struct Context {
     timeout: Timeout,
     way: Way,
     accounts: Accounts,
-    runtime: Handle,
+    homes: Homes,
 }
 
 impl Context {
-    /// Makes no connection. `runtime` is where requests run, since a handler's own runtime may be
-    /// busy with other calls.
+    /// Makes no connection. `homes` is where connections live.
     ///
     /// # Errors
     /// A sentence that names the setting: a CA file that cannot be read.
-    pub fn new(settings: Settings, runtime: Handle) -> Result<Self, String> {
+    pub fn new(settings: Settings, homes: Homes) -> Result<Self, String> {
         let authorities = match &settings.ca_file {
             None => Vec::new(),
             Some(file) => web::authorities(file).map_err(|error| {
@@ -80,10 +78,10 @@ impl Context {
                 )
             })?,
         };
-        let way = Way::new(&settings, authorities.clone(), runtime.clone());
-        let accounts = Accounts::new(authorities, runtime.clone());
+        let way = Way::new(&settings, authorities.clone(), homes.clone());
+        let accounts = Accounts::new(authorities, homes.process().clone());
         let timeout = Timeout::new(settings.timeout);
-        Ok(Self { url: settings.url, timeout, way, accounts, runtime })
+        Ok(Self { url: settings.url, timeout, way, accounts, homes })
     }
 
     /// The same, counted in these numbers.
@@ -213,8 +211,8 @@ impl Fcm {
         };
         let (uri, body) = (uri.clone(), message.body());
         let post = Post { uri, authorization: authorization.clone(), body, deadline, avoid };
-        let Context { way, runtime, .. } = &*self.context;
-        let mut attempt = way.send(post, runtime, on_late).await;
+        let Context { way, homes, .. } = &*self.context;
+        let mut attempt = way.send(post, homes.process(), on_late).await;
         attempt.outcome = judged(attempt.outcome, account, &authorization);
         attempt
     }
