@@ -86,6 +86,8 @@ pub(super) async fn send(
     answer(&api, run(&request, payload, &api)).await
 }
 
+/// Whatever is not on the way of one message to Apple stands in a box of its own: the future of a call
+/// is made and moved for each, and is as large as the largest of its ways.
 async fn run(
     request: &HttpRequest,
     payload: web::Payload,
@@ -110,7 +112,7 @@ async fn run(
         let api = api.clone();
         Ok(async move { call.carry_out(&api).await })
     };
-    idempotency::once(api, key, parameters, at_least_once, checked).await
+    Box::pin(idempotency::once(api, key, parameters, at_least_once, checked)).await
 }
 
 /// A call that has passed every check: one message, or many.
@@ -121,7 +123,7 @@ enum Call {
 
 async fn check(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Call, ApiError> {
     if let Some(batch) = Batch::of(params, api)? {
-        return Ok(Call::Many(batch.check(caller, api).await?));
+        return Ok(Call::Many(Box::pin(batch.check(caller, api)).await?));
     }
     if params.size_bytes() > api.body.size_bytes {
         return Err(ApiError::request_too_large(api.body.size_bytes));
@@ -135,7 +137,7 @@ impl Call {
     /// Sends what the call asked for.
     async fn carry_out(self, api: &Api) -> Result<HttpResponse, ApiError> {
         match self {
-            Self::Many(checked) => Ok(checked.send(api).await),
+            Self::Many(checked) => Ok(Box::pin(checked.send(api)).await),
             Self::One(prepared) => carry_out(api, prepared).await,
         }
     }
@@ -146,7 +148,8 @@ async fn carry_out(api: &Api, prepared: Prepared) -> Result<HttpResponse, ApiErr
     let Prepared { application, work, timeout } = prepared;
     match work {
         Work::Fcm { plan, credentials_status } => {
-            let outcome = fcm_answer::carry_out(api, &application, plan, timeout).await?;
+            let answer = Box::pin(fcm_answer::carry_out(api, &application, plan, timeout));
+            let outcome = answer.await?;
             outcome.respond(credentials_status)
         }
         Work::One { message, service } => {

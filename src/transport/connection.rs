@@ -92,6 +92,10 @@ fn tls_reason_code(error: &openssl::ssl::Error) -> Option<i32> {
 /// The byte stream below `h2`, which forgets the cause of an I/O error and the time of a read.
 pub(super) struct Tap {
     stream: SslStream<TcpStream>,
+    /// Whether the last thing that was asked of `stream` was to read, and it had nothing. Only the
+    /// socket can change that, so OpenSSL is not asked again before the socket has something: each
+    /// time it would take a buffer of 16 KiB and give it back.
+    is_drained: bool,
     seen: Arc<Seen>,
 }
 
@@ -101,7 +105,11 @@ impl AsyncRead for Tap {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_drained && self.stream.get_ref().poll_read_ready(cx).is_pending() {
+            return Poll::Pending;
+        }
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.is_drained = result.is_pending();
         match &result {
             Poll::Ready(Ok(())) => self.seen.note_read(),
             Poll::Ready(Err(error)) => self.seen.note_error(error),
@@ -117,6 +125,8 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // A write may take in what came (TLS 1.2, renegotiation).
+        self.is_drained = false;
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if let Poll::Ready(Err(error)) = &result {
             self.seen.note_error(error);
@@ -255,7 +265,7 @@ async fn tls(
 
 async fn gate(stream: SslStream<TcpStream>) -> Result<Fresh, Trouble> {
     let seen = Arc::new(Seen::new(stream.ssl().version_str()));
-    let tap = Tap { stream, seen: Arc::clone(&seen) };
+    let tap = Tap { stream, is_drained: false, seen: Arc::clone(&seen) };
     let trouble = |error: &h2::Error| {
         let refusal = seen.alert().map(Refusal::Alert).or_else(|| goaway_reason(error));
         (describe(error), refusal)
