@@ -88,8 +88,12 @@ impl Owner {
             return false;
         }
         let (endpoint, trust) = (self.endpoint.clone(), self.trust.clone());
+        let (identity, homes) = (self.identity.clone(), self.homes.clone());
         let limit = self.settings.connect_timeout;
-        self.dial = Dial::Dialing(Box::pin(dial(endpoint, trust, self.identity.clone(), limit)));
+        self.dial = Dial::Dialing(Box::pin(async move {
+            let _turn = homes.turn_to_dial().await;
+            dial(endpoint, trust, identity, limit).await
+        }));
         true
     }
 

@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection::{Conn, Driver, Fresh};
 use super::error::{Error, Refusal};
+use super::homes::Homes;
 use super::nudge::Nudge;
 use super::pool::{Command, ConnectionId, Job, Plan};
 use super::stream::{Landed, Stream, Written};
@@ -83,6 +84,7 @@ pub(super) struct Owner {
     /// How many those are, for whoever holds the pool.
     open: Arc<AtomicUsize>,
     pub(super) metrics: Arc<Peer>,
+    pub(super) homes: Homes,
     pub(super) drivers: FuturesUnordered<Driven>,
     pub(super) streams: FuturesUnordered<Stream>,
     pub(super) nudges: Nudges,
@@ -127,7 +129,7 @@ impl Owner {
         open: Arc<AtomicUsize>,
         next_id: ConnectionId,
     ) {
-        let Plan { endpoint, trust, identity, settings: mut live_settings, metrics } = plan;
+        let Plan { endpoint, trust, identity, settings: mut live_settings, metrics, homes } = plan;
         let now = Instant::now();
         let settings = live_settings.borrow_and_update().clone();
         let owner = Self {
@@ -143,6 +145,7 @@ impl Owner {
             conns: Vec::new(),
             open,
             metrics,
+            homes,
             drivers: FuturesUnordered::new(),
             streams: FuturesUnordered::new(),
             nudges: Nudges::default(),

@@ -33,7 +33,6 @@ impl ConnectionId {
 #[derive(Debug)]
 pub struct Pool {
     plan: Plan,
-    homes: Homes,
     /// How many tasks there were; each numbers its connections in a range of its own.
     tenants: AtomicU32,
     /// Guards the way to the task; read for each request, written when the task starts.
@@ -48,6 +47,7 @@ pub(super) struct Plan {
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) settings: watch::Receiver<Settings>,
     pub(super) metrics: Arc<Peer>,
+    pub(super) homes: Homes,
 }
 
 /// The way to the task of a pool.
@@ -153,9 +153,8 @@ impl Pool {
         homes: &Homes,
     ) -> Self {
         let identity = identity.map(Arc::new);
-        let plan = Plan { endpoint, trust, identity, settings, metrics };
-        let (homes, tenants) = (homes.clone(), AtomicU32::new(0));
-        Self { plan, homes, tenants, tenant: RwLock::default() }
+        let plan = Plan { endpoint, trust, identity, settings, metrics, homes: homes.clone() };
+        Self { plan, tenants: AtomicU32::new(0), tenant: RwLock::default() }
     }
 
     /// How many connections are open, those on their way out included.
@@ -181,7 +180,7 @@ impl Pool {
     /// Gives a command to the task, which is started first if it does not run. A home may end with its
     /// worker just then, so another one is tried.
     fn hand_over(&self, mut command: Command) -> Result<(), Error> {
-        for _ in 0..=self.homes.count() {
+        for _ in 0..=self.plan.homes.count() {
             command = match self.tell(command) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(_)) => return Err(Error::Busy),
@@ -202,7 +201,7 @@ impl Pool {
     }
 
     fn is_leaving(&self, tenant: &Tenant) -> bool {
-        tenant.is_of_worker && self.homes.is_closed()
+        tenant.is_of_worker && self.plan.homes.is_closed()
     }
 
     /// Starts the task unless another caller just did. One whose worker is about to stop finishes
@@ -217,12 +216,12 @@ impl Pool {
 
     fn move_in(&self) -> Tenant {
         loop {
-            let home = self.homes.pick();
+            let home = self.plan.homes.pick();
             let (tenant, is_refused) = self.move_into(&home);
             if !is_refused || !home.is_of_worker {
                 return tenant;
             }
-            self.homes.leave(&home.runtime);
+            self.plan.homes.leave(&home.runtime);
         }
     }
 
