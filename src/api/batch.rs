@@ -120,7 +120,9 @@ impl Checked {
         let Self { singles, caller, rate, start } = self;
         let mut rows: Vec<Option<Row>> = singles.iter().map(|_| None).collect();
         let sends = singles.into_iter().enumerate().map(|(place, single)| {
-            let turn = rate.as_ref().map(|rate| rate.reserve(1, start, start + single.time()));
+            // What is only shown takes nobody's place.
+            let rate = rate.as_ref().filter(|_| !single.is_preview);
+            let turn = rate.map(|rate| rate.reserve(1, start, start + single.time()));
             async move {
                 match turn.transpose() {
                     Ok(turn) => {

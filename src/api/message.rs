@@ -239,24 +239,21 @@ pub async fn prepare_single(
     }
     let target = ["device_token", "to"].into_iter().find_map(|name| params.peek(name));
     let device_token = target.filter(|to| !to.starts_with(TOPICS)).map(Cow::into_owned);
-    let Prepared { application, work, timeout } = prepare(params, caller, api).await?;
+    let Prepared { application, work, timeout } = checked(params, caller, api).await?;
+    let is_preview = is_preview(params)?;
     let (message, credentials_status) = match work {
         Work::One { message, .. } => (message, StatusCode::FORBIDDEN),
         Work::Fcm { plan, credentials_status } => {
             (Message::Fcm(of_plan(plan)?), credentials_status)
         }
-        Work::Preview(_) => {
-            return Err(ApiError::conflicting_parameters(
-                "dry_run and preview show one call at a time; make it alone",
-            ));
-        }
+        Work::Preview(_) => return Err(ApiError::internal_error()),
     };
     let device_token = device_token.or_else(|| match &message {
         Message::Fcm(message) => message.token().map(str::to_owned),
         Message::Apns(_) | Message::Gcm(_) => None,
     });
     let message = Arc::new(message);
-    Ok(Single { application, message, device_token, credentials_status, timeout })
+    Ok(Single { application, message, device_token, credentials_status, timeout, is_preview })
 }
 
 /// The one message of a plan for one target.
@@ -277,10 +274,15 @@ pub async fn prepare(
     api: &Api,
 ) -> Result<Prepared, ApiError> {
     let prepared = checked(params, caller, api).await?;
+    if is_preview(params)? { prepared.previewed() } else { Ok(prepared) }
+}
+
+/// Whether a message that was checked is to be shown and not sent.
+fn is_preview(params: &mut Params) -> Result<bool, ApiError> {
     let is_preview = params.boolean("preview")?.unwrap_or(false);
     // A message for Google has taken it with it: that dry run is Google's to make.
     let is_dry_run = params.boolean("dry_run")?.unwrap_or(false);
-    if is_preview || is_dry_run { prepared.previewed() } else { Ok(prepared) }
+    Ok(is_preview || is_dry_run)
 }
 
 async fn checked(

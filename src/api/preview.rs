@@ -24,8 +24,8 @@ pub struct Preview {
 }
 
 /// A request that was not made.
-#[derive(Debug, Serialize)]
-struct Sketch {
+#[derive(Debug, Clone, Serialize)]
+pub struct Sketch {
     method: &'static str,
     url: String,
     /// All of them but the credential, which is shortened.
@@ -52,18 +52,8 @@ impl Preview {
         messages: &[Message],
         credentials_status: StatusCode,
     ) -> Result<Self, ApiError> {
-        let mut sketches = Vec::with_capacity(messages.len());
-        for message in messages {
-            let request = match application.providers.preview(message) {
-                Ok(Ok(request)) => request,
-                Ok(Err(refused)) => {
-                    let told = outcome::tell(refused, message.provider(), credentials_status);
-                    return Err(told.err().unwrap_or_else(ApiError::internal_error));
-                }
-                Err(_) => return Err(ApiError::internal_error()),
-            };
-            sketches.push(Sketch::of(message, request)?);
-        }
+        let sketch = |message| Sketch::of(application, message, credentials_status);
+        let mut sketches = messages.iter().map(sketch).collect::<Result<Vec<_>, _>>()?;
         match sketches.len() {
             1 => Ok(Self { dry_run: true, request: sketches.pop(), requests: None }),
             _ => Ok(Self { dry_run: true, request: None, requests: Some(sketches) }),
@@ -72,7 +62,23 @@ impl Preview {
 }
 
 impl Sketch {
-    fn of(message: &Message, request: Request) -> Result<Self, ApiError> {
+    /// What a message of an application would go out as.
+    ///
+    /// # Errors
+    /// What a send would be answered whose credential cannot be used at all.
+    pub fn of(
+        application: &Application,
+        message: &Message,
+        credentials_status: StatusCode,
+    ) -> Result<Self, ApiError> {
+        let request = match application.providers.preview(message) {
+            Ok(Ok(request)) => request,
+            Ok(Err(refused)) => {
+                let told = outcome::tell(refused, message.provider(), credentials_status);
+                return Err(told.err().unwrap_or_else(ApiError::internal_error));
+            }
+            Err(_) => return Err(ApiError::internal_error()),
+        };
         let Request { head, payload, environment } = request;
         let (limit, topic) = match message {
             Message::Apns(message) => {

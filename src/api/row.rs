@@ -14,10 +14,12 @@ use tokio::time::Instant;
 use super::action::{Action, is_repeatable};
 use super::error::ApiError;
 use super::outcome;
+use super::preview::Sketch;
 use crate::apps::Application;
 use crate::delivery::{CallerId, Dispatcher, Terms};
 use crate::outcome::{Delivery, Failure, Outcome, Receipt};
 use crate::providers::Message;
+use crate::providers::apns::Mode;
 use crate::providers::apns::device_token::DeviceToken;
 
 /// The word of an accepted message, as in the documented answer.
@@ -36,10 +38,12 @@ pub struct Single {
     pub credentials_status: StatusCode,
     /// How long it may take in all; `None` leaves it to the service.
     pub timeout: Option<Duration>,
+    /// It is shown and not sent.
+    pub is_preview: bool,
 }
 
 /// What became of one message. Members without a value are left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// The place of the message in a stream, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +71,15 @@ pub struct Row {
     /// The id of the message at Google.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
+    /// Where Apple knows the token, of an application that finds out (`apns_mode=auto`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<&'static str>,
+    /// Whether it was shown and not sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// What would go out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<Sketch>,
     /// Since when the token is dead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
@@ -81,11 +94,14 @@ pub struct Row {
 }
 
 impl Single {
-    /// Sends it to an end when its turn comes. Its time counts from `start`.
+    /// Sends it to an end when its turn comes, or shows it. Its time counts from `start`.
     ///
     /// # Cancel safety
     /// As that of [`Dispatcher::deliver_in_turn`].
     pub async fn deliver(self, dispatcher: &Dispatcher, caller: CallerId, start: Instant) -> Row {
+        if self.is_preview {
+            return self.shown();
+        }
         let terms = Terms { caller, start, timeout: self.timeout };
         let message = Arc::clone(&self.message);
         let sent = dispatcher.deliver_in_turn(&self.application, message, terms);
@@ -98,6 +114,19 @@ impl Single {
                 let row = Row::refused(&ApiError::internal_error(), false);
                 Row { device_token: self.device_token, delivery: Some("unknown"), ..row }
             }
+        }
+    }
+
+    /// The row of a message that is shown.
+    fn shown(self) -> Row {
+        match Sketch::of(&self.application, &self.message, self.credentials_status) {
+            Ok(request) => Row {
+                device_token: self.device_token,
+                dry_run: true,
+                request: Some(request),
+                ..Row::answered(StatusCode::OK, Action::None)
+            },
+            Err(error) => self.refused(&error),
         }
     }
 
@@ -133,12 +162,18 @@ impl Single {
         let is_unknown =
             matches!(outcome, Outcome::Failed(Failure { delivery: Delivery::Unknown, .. }));
         let told = outcome::tell(outcome, self.message.provider(), self.credentials_status);
+        let knows_token = match &told {
+            Ok(_) => true,
+            Err(error) => error.code() == "device_token_unregistered",
+        };
         let row = match told {
             Ok(receipt) => Row::accepted(receipt),
             Err(error) => Row::refused(&error, is_repeatable(&self.message)),
         };
+        let environment = self.application.providers.environment(&self.message);
         Row {
             device_token: self.device_token.clone(),
+            environment: environment.filter(|_| knows_token).map(Mode::apples_word),
             delivery: row.delivery.or(is_unknown.then_some("unknown")),
             ..row
         }
@@ -152,20 +187,29 @@ impl Row {
             Receipt::Fcm { message_id } => (None, Some(message_id)),
             Receipt::Gcm { .. } => (None, None),
         };
+        let row = Self::answered(StatusCode::OK, Action::None);
+        Self { response: Some(OK), apns_id, message_id, ..row }
+    }
+
+    /// A row that says no more than this.
+    fn answered(status: StatusCode, action: Action) -> Self {
         Self {
             index: None,
             device_token: None,
-            status: StatusCode::OK.as_u16(),
-            response: Some(OK),
+            status: status.as_u16(),
+            response: None,
             error: None,
             message: None,
             reason: None,
-            apns_id,
-            message_id,
+            apns_id: None,
+            message_id: None,
+            environment: None,
+            dry_run: false,
+            request: None,
             timestamp: None,
             retry_after: None,
             delivery: None,
-            action: Action::None,
+            action,
         }
     }
 
@@ -174,19 +218,14 @@ impl Row {
     pub fn refused(error: &ApiError, is_repeatable: bool) -> Self {
         let details = error.details().cloned().unwrap_or_default();
         Self {
-            index: None,
-            device_token: None,
-            status: error.status_code().as_u16(),
-            response: None,
             error: Some(error.code().to_owned().into()),
             message: Some(error.to_string().into()),
             reason: details.reason,
             apns_id: details.apns_id,
-            message_id: None,
             timestamp: details.timestamp,
             retry_after: details.retry_after,
             delivery: details.delivery,
-            action: Action::after(error, is_repeatable),
+            ..Self::answered(error.status_code(), Action::after(error, is_repeatable))
         }
     }
 }

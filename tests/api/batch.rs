@@ -386,3 +386,36 @@ async fn an_identifier_ends_the_id_of_each_message() {
     assert_ne!(ids[0], ids[1]);
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_can_be_shown_instead_of_sent() {
+    let bench = Bench::start().await;
+    bench.relay.register("app").await;
+    let url = |token: &str| format!("{}/3/device/{token}", bench.peer.simulator.apns_url());
+    let rest = [("application_id", "app"), ("alert", "x"), ("preview", "true")];
+    let tokens = [("device_token", "aa"), ("device_token", "<BB>")];
+
+    let shown = results(&bench.send(&[&rest[..], &tokens].concat()).await);
+
+    for (row, (given, token)) in shown.iter().zip([("aa", "aa"), ("<BB>", "bb")]) {
+        assert_eq!(row["device_token"], given);
+        assert_eq!((&row["status"], &row["dry_run"]), (&json!(200), &json!(true)));
+        assert_eq!((&row["action"], row.get("response")), (&json!("none"), None));
+        assert_eq!(row["request"]["url"], url(token));
+        assert_eq!(row["request"]["payload"], json!({ "aps": { "alert": "x" } }));
+    }
+    assert_eq!(shown.len(), 2);
+    assert_eq!(bench.count(), 0);
+
+    let of_app = |token: &str, is_shown: bool| {
+        let (id, alert) = ("app", "x");
+        json!({ "application_id": id, "device_token": token, "alert": alert, "dry_run": is_shown })
+    };
+    let call = json!({ "messages": [of_app("aa", true), of_app(TOKEN, false)] });
+    let mixed = results(&bench.json(SEND, &call.to_string()).await);
+
+    assert_eq!(mixed[0]["request"]["url"], url("aa"));
+    assert_eq!((&mixed[1]["response"], mixed[1].get("request")), (&json!("ok"), None));
+    assert_eq!(bench.arrived().device_token, TOKEN);
+    bench.stop().await;
+}

@@ -335,3 +335,17 @@ async fn a_relay_that_stops_tells_what_it_read_and_where_it_stopped() {
     stopping.await.unwrap();
     bench.peer.simulator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_can_be_shown_instead_of_sent() {
+    let bench = bench(|_| {}).await;
+    let mut shown = message("aa");
+    shown["preview"] = json!(true);
+
+    let rows = sorted(&call(&bench, format!("{shown}\n{}\n", message(TOKEN))).await);
+
+    assert_eq!((&rows[0]["dry_run"], &rows[0]["request"]["size"]), (&json!(true), &json!(21)));
+    assert_eq!((&rows[1]["response"], rows[1].get("dry_run")), (&json!("ok"), None));
+    assert_eq!(bench.arrived().device_token, TOKEN);
+    bench.stop().await;
+}

@@ -405,6 +405,38 @@ fn connected_to(port: u16) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_registration_serves_many_messages_on_one_call() {
+    let bench = Bench::configured(with_key).await;
+    bench.relay.register("app").await;
+    let id = seal_p12(bench.relay.address, "shop").await;
+    let message =
+        |id: &str| format!(r#"{{"application_id":"{id}","device_token":"aa","alert":"x"}}"#);
+    let mut forged = id.clone();
+    forged.replace_range(200..201, if &id[200..201] == "A" { "B" } else { "A" });
+    let [sealed, plain, forged] = [&*id, "app", &*forged].map(message);
+
+    let answer = bench.json(SEND, &format!(r#"{{"messages":[{sealed},{plain},{sealed}]}}"#)).await;
+    let rows = answer.json();
+    let rows = rows["results"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["response"] == "ok"), "{}", answer.body);
+    assert_eq!((rows.len(), bench.count()), (3, 3));
+
+    let answer = bench.json(SEND, &format!(r#"{{"messages":[{sealed},{forged}]}}"#)).await;
+    assert_eq!(answer.code(), not_found());
+    assert!(answer.body.contains("\"messages[1]: "), "{}", answer.body);
+    assert_eq!(bench.count(), 0, "nothing is sent of a call that is refused");
+
+    let lines = format!("{sealed}\n{forged}\n");
+    let request = bench.post(SEND).header("content-type", "application/x-ndjson").body(lines);
+    let answer = seen(request).await;
+    let mut rows: Vec<&str> = answer.body.lines().collect();
+    rows.sort_by_key(|row| row.contains(r#""index":1"#));
+    assert!(rows[0].contains(r#""response":"ok""#), "{rows:?}");
+    assert!(rows[1].contains(r#""error":"application_not_found""#), "{rows:?}");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_has_run_out_meanwhile_is_apples_to_refuse() {
     let bench = Bench::configured(with_key).await;
     let identity = Authority::new().apple_certificate(TOPIC).valid(-10, -1).build();
@@ -493,11 +525,36 @@ fn a_key_that_is_no_secret_stops_the_start() {
     process.line("server.secret_key is an example and no secret");
 }
 
+/// A message whose `apns_id` is its `Idempotency-Key` as well.
+async fn send_keyed(
+    client: &reqwest::Client,
+    address: SocketAddr,
+    id: &str,
+    apns_id: &str,
+) -> reqwest::Result<reqwest::Response> {
+    let fields =
+        [("application_id", id), ("device_token", TOKEN), ("alert", "x"), ("apns_id", apns_id)];
+    let request = client.post(format!("http://{address}{SEND}")).header("content-type", FORM);
+    request.header("idempotency-key", apns_id).body(encoded(&fields)).send().await
+}
+
+/// How often each message was accepted, by its id.
+fn arrivals(peer: &Peer) -> BTreeMap<String, usize> {
+    let mut arrived = BTreeMap::new();
+    for message in peer.simulator.received().into_iter().filter(|message| message.accepted()) {
+        *arrived.entry(message.apns_id.unwrap().to_lowercase()).or_default() += 1;
+    }
+    arrived
+}
+
 /// One of two replicas is killed in the middle of a run. Whoever heard nothing from it asks the
-/// other one, with the same `apns_id`.
+/// other one, with the same `apns_id` and the same `Idempotency-Key`. The other one does not know
+/// the keys of the first, so what that one sent and did not answer arrives twice; but whoever asks the
+/// other one again hears what it said before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_replica_loses_nothing_and_doubles_only_what_it_never_answered() {
     const MESSAGES: usize = 300;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let peer = Peer::with(Options { messages_kept: 10 * MESSAGES, ..Options::default() });
     let delay = Answer::Delay { by: Duration::from_millis(30), then: Box::new(Answer::Accept) };
     peer.simulator.script(Rule::next(delay).forever());
@@ -505,24 +562,15 @@ async fn a_killed_replica_loses_nothing_and_doubles_only_what_it_never_answered(
     let (one, other) = (start(), start());
     let addresses = [one.address(), other.address()];
     let id = seal_p12(addresses[0], "shop").await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let answered = AtomicUsize::new(0);
 
     let message = |place: usize| {
         let (id, one, answered, client) = (&id, &one, &answered, &client);
         async move {
             let apns_id = format!("00000000-0000-4000-8000-{place:012x}");
-            let fields = [
-                ("application_id", &**id),
-                ("device_token", TOKEN),
-                ("alert", "x"),
-                ("apns_id", &*apns_id),
-            ];
             let mut unanswered = false;
             for address in addresses {
-                let url = format!("http://{address}{SEND}");
-                let request = client.post(url).header("content-type", FORM).body(encoded(&fields));
-                match request.send().await {
+                match send_keyed(client, address, id, &apns_id).await {
                     Ok(response) => {
                         assert_eq!(response.status(), 200);
                         if answered.fetch_add(1, Ordering::Relaxed) + 1 == MESSAGES / 3 {
@@ -538,19 +586,31 @@ async fn a_killed_replica_loses_nothing_and_doubles_only_what_it_never_answered(
     };
     let sent: Vec<_> = stream::iter(0..MESSAGES).map(message).buffer_unordered(16).collect().await;
 
-    let mut arrived = BTreeMap::<String, usize>::new();
-    for message in peer.simulator.received().into_iter().filter(|message| message.accepted()) {
-        *arrived.entry(message.apns_id.unwrap().to_lowercase()).or_default() += 1;
-    }
-    assert_eq!(sent.len(), MESSAGES);
-    let unanswered = sent.iter().filter(|(_, unanswered)| *unanswered).count();
-    assert!(unanswered > 0, "the replica was killed while it was used");
-    for (apns_id, unanswered) in sent {
-        match arrived.remove(&apns_id) {
+    let mut arrived = arrivals(&peer);
+    let repeated = sent.iter().filter(|(_, unanswered)| *unanswered).count();
+    assert!(repeated > 0, "the replica was killed while it was used");
+    let mut doubles = 0;
+    for (apns_id, unanswered) in &sent {
+        match arrived.remove(apns_id) {
             Some(1) => {}
-            Some(2) => assert!(unanswered, "{apns_id} was answered and sent twice"),
+            Some(2) => {
+                assert!(unanswered, "{apns_id} was answered and sent twice");
+                doubles += 1;
+            }
             other => panic!("{apns_id} arrived {other:?} times"),
         }
     }
     assert_eq!(arrived, BTreeMap::new());
+    println!(
+        "{} arrived; {repeated} calls were repeated, {doubles} of them arrived twice",
+        sent.len()
+    );
+
+    peer.simulator.clear();
+    for (apns_id, _) in sent.iter().filter(|(_, unanswered)| *unanswered) {
+        let again = send_keyed(&client, addresses[1], &id, apns_id).await.unwrap();
+        assert_eq!(again.status(), 200);
+        assert_eq!(again.headers()["idempotency-replayed"], "true");
+    }
+    assert_eq!(peer.simulator.received().len(), 0, "nothing is sent for a key that is known");
 }

@@ -102,6 +102,27 @@ async fn a_token_of_the_sandbox_is_found_there_and_remembered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_says_where_its_token_is_known() {
+    let apple = Apple::start().await;
+    apple.register(&certificate()).await;
+    apple.bench.peer.simulator.script(Rule::token(TOKEN, unknown()));
+    let dead = "5e750410aa";
+    let strange = "5e750400bb";
+    let tokens = [TOKEN, OTHER_TOKEN, dead, strange].map(|token| ("device_token", token));
+    let rest = [("application_id", "app"), ("alert", "x")];
+
+    let answer = apple.bench.send(&[&rest[..], &tokens].concat()).await;
+
+    let answer = answer.json();
+    let rows = answer["results"].as_array().unwrap();
+    let known: Vec<_> = rows.iter().map(|row| row["environment"].as_str()).collect();
+    assert_eq!(known, [Some("sandbox"), Some("production"), Some("production"), None]);
+    let status: Vec<_> = rows.iter().map(|row| row["status"].as_u64().unwrap()).collect();
+    assert_eq!(status, [200, 200, 410, 400]);
+    apple.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_moved_is_found_again() {
     let apple = Apple::start().await;
     apple.register(&certificate()).await;
