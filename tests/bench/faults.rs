@@ -55,45 +55,63 @@ pub fn rtt(stage: &Stage, pairs: usize) {
     }
 }
 
-/// The latency of a healthy application while another one's way to its peer is bad.
+/// The latency of a healthy application while another one's way to its peer is bad, against that while
+/// both are well, and against that of the healthy one alone.
 pub fn isolation(stage: &Stage, pairs: usize) {
+    stage.running_on(|runs_on| {
+        println!("{}", scheduling(runs_on));
+        isolated(stage, pairs, Fault::Stall, true);
+        isolated(stage, pairs, Fault::Stall, false);
+        isolated(stage, pairs, Fault::Cut, true);
+    });
+}
+
+fn isolated(stage: &Stage, pairs: usize, fault: Fault, has_neighbour: bool) {
     let to = stage.peer.address();
-    for fault in [Fault::Stall, Fault::Cut] {
-        let after = Duration::from_millis(300);
-        let [bad, good] = [fault, Fault::None].map(|fault| {
-            let way = Way { to, delay: Duration::ZERO, fault, after };
-            let forwarder = Forwarder::start(way, stage.cores.load);
-            let shape = Shape {
-                sandboxed: 1,
-                sandbox_url: &forwarder.url,
-                apns: "timeout = \"2s\"",
-                ..Shape::plain(stage, 1)
-            };
-            (Relay::start(stage, &shape), forwarder)
-        });
-        let (mut ratios, mut same, mut p99) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..pairs {
-            let [first, other, second] =
-                [&good, &bad, &good].map(|(relay, _)| healthy_p99_us(stage, relay));
-            ratios.push(other / first);
-            same.push(second / first);
-            p99.push((first, other));
-        }
-        let column =
-            |which: fn(&(f64, f64)) -> f64| median(&p99.iter().map(which).collect::<Vec<_>>());
-        println!(
-            "p99 of a healthy application, the other one's connections {}: {} × of what it is when \
-             both are well, at most 1.2; A/A {}; {:.2} ms against {:.2} ms",
-            if fault == Fault::Stall { "stall" } else { "are cut" },
-            spread(&ratios, 2),
-            spread(&same, 2),
-            column(|(_, other)| *other) / 1e3,
-            column(|(first, _)| *first) / 1e3
-        );
+    let after = Duration::from_millis(300);
+    let [bad, good] = [fault, Fault::None].map(|fault| {
+        let way = Way { to, delay: Duration::ZERO, fault, after };
+        let forwarder = Forwarder::start(way, stage.cores.load);
+        let shape = Shape {
+            sandboxed: 1,
+            sandbox_url: &forwarder.url,
+            apns: "timeout = \"2s\"",
+            ..Shape::plain(stage, 1)
+        };
+        (Relay::start(stage, &shape), forwarder)
+    });
+    let (mut ratios, mut same, mut p99) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..pairs {
+        let first = healthy_p99_us(stage, &good.0, has_neighbour);
+        let other = healthy_p99_us(stage, &bad.0, true);
+        let second = healthy_p99_us(stage, &good.0, has_neighbour);
+        ratios.push(other / first);
+        same.push(second / first);
+        p99.push((first, other));
+    }
+    let column = |which: fn(&(f64, f64)) -> f64| median(&p99.iter().map(which).collect::<Vec<_>>());
+    println!(
+        "p99 of a healthy application, the other one's connections {}: {} × of what it is {}, \
+         at most 1.2; A/A {}; {:.2} ms against {:.2} ms",
+        if fault == Fault::Stall { "stall" } else { "are cut" },
+        spread(&ratios, 2),
+        if has_neighbour { "when both are well" } else { "alone" },
+        spread(&same, 2),
+        column(|(_, other)| *other) / 1e3,
+        column(|(first, _)| *first) / 1e3
+    );
+}
+
+fn scheduling(runs_on: bool) -> &'static str {
+    if runs_on {
+        "peer and load client run until they wait (SCHED_FIFO)"
+    } else {
+        "chrt is missing or not allowed: latencies are those of the kernel's slices, where peer and load \
+         client share a core"
     }
 }
 
-fn healthy_p99_us(stage: &Stage, relay: &Relay) -> f64 {
+fn healthy_p99_us(stage: &Stage, relay: &Relay, has_neighbour: bool) -> f64 {
     let plan = |first, callers, per_sec| load::Plan {
         address: relay.address,
         callers,
@@ -104,14 +122,20 @@ fn healthy_p99_us(stage: &Stage, relay: &Relay) -> f64 {
         payload_bytes: PAYLOAD_BYTES,
         pace: Pace { warm_up_secs: 0.5, secs: 4.0, per_sec: Some(per_sec) },
     };
-    let mut neighbour = Worker::warm(load::KIND, &plan(1, 256, 300.0), stage.cores.load);
-    let mut healthy = Worker::warm(load::KIND, &plan(0, 64, 2_000.0), stage.cores.load);
-    neighbour.go();
+    let warm = |plan| {
+        let worker = Worker::warm(load::KIND, &plan, stage.cores.load);
+        stage.prepare(&worker);
+        worker
+    };
+    let mut neighbour = has_neighbour.then(|| warm(plan(1, 256, 300.0)));
+    let mut healthy = warm(plan(0, 64, 2_000.0));
+    neighbour.iter_mut().for_each(Worker::go);
     healthy.go();
     let outcome = healthy.outcome();
     outcome.must_all_be(200);
-    let other = neighbour.outcome();
-    assert_eq!(other.broken, 0, "calls of the neighbour stayed without an answer: {other:?}");
+    if let Some(other) = neighbour.map(Worker::outcome) {
+        assert_eq!(other.broken, 0, "calls of the neighbour stayed without an answer: {other:?}");
+    }
     f64::from(outcome.latency.p99_us)
 }
 
@@ -150,6 +174,10 @@ pub fn overload(stage: &Stage) {
 
 /// What the relay adds to the latency of a direct client, at half of what it can do.
 pub fn latency(stage: &Stage, pairs: usize) {
+    stage.running_on(|runs_on| added_latency(stage, pairs, runs_on));
+}
+
+fn added_latency(stage: &Stage, pairs: usize, runs_on: bool) {
     const CALLERS: usize = 64;
     let relay = Relay::start(stage, &Shape::plain(stage, 1));
     let closed = Calls::closed(CALLERS, 1, 2.0);
@@ -172,10 +200,11 @@ pub fn latency(stage: &Stage, pairs: usize) {
     }
     println!(
         "p99 at {half:.0} messages/s (half load): {:.2} ms through the relay, {:.2} ms direct; \
-         added {} ms of {pairs} pairs, at most 1; A/A {} ms",
+         added {} ms of {pairs} pairs, at most 1; A/A {} ms; {}",
         median(&through),
         median(&direct),
         spread(&added, 2),
-        spread(&same, 2)
+        spread(&same, 2),
+        scheduling(runs_on)
     );
 }

@@ -1,5 +1,6 @@
 //! The peer and the relays that are measured, with credentials made on the spot.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use pushlet::simulator::certificates::{Authority, SigningKey, Subject};
 use pushlet::simulator::service_account::ServiceAccount;
 use tempfile::TempDir;
 
-use crate::process::{Cores, Process, command, pushlet};
+use crate::process::{Cores, Process, Worker, command, pushlet};
 
 /// The credential of the load client.
 pub const USERNAME: &str = "backend";
@@ -57,7 +58,9 @@ pub struct Stage {
     pub cores: Cores,
     pub peer: Peer,
     folder: TempDir,
-    made: std::cell::Cell<usize>,
+    made: Cell<usize>,
+    /// Whether peer and load client run until they wait.
+    runs_on: Cell<bool>,
 }
 
 /// A simulator that accepts everything.
@@ -66,7 +69,7 @@ pub struct Peer {
     /// Its FCM and its token endpoint, over TLS and HTTP/2 as Google has them.
     pub google_url: String,
     pub ca_file: PathBuf,
-    _process: Process,
+    process: Process,
 }
 
 impl Stage {
@@ -79,7 +82,24 @@ impl Stage {
         let uri = |token| format!("{}/3/device/{}\n", peer.url, device_token(token));
         let uris: String = (0..TOKENS).map(uri).collect();
         std::fs::write(folder.path().join("uris.txt"), uris).unwrap();
-        Self { cores, peer, folder, made: std::cell::Cell::new(0) }
+        Self { cores, peer, folder, made: Cell::new(0), runs_on: Cell::new(false) }
+    }
+
+    /// Lets the peer and the load clients to come run until they wait, for as long as `work` takes: where
+    /// they share a core, latencies would be those of the kernel's slices. Says whether it could.
+    pub fn running_on<T>(&self, work: impl FnOnce(bool) -> T) -> T {
+        self.runs_on.set(self.peer.process.runs_on());
+        let done = work(self.runs_on.get());
+        self.runs_on.set(false);
+        self.peer.process.runs_in_slices();
+        done
+    }
+
+    /// Lets a load client do as the peer does.
+    pub fn prepare(&self, worker: &Worker) {
+        if self.runs_on.get() {
+            worker.runs_on();
+        }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -117,7 +137,7 @@ impl Peer {
             // The one of APNs comes first.
             value("url").and_then(|google_url| Some((url.take()?, google_url.to_owned())))
         });
-        Self { url, google_url, ca_file, _process: process }
+        Self { url, google_url, ca_file, process }
     }
 
     /// Its port on loopback.
