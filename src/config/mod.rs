@@ -93,7 +93,8 @@ pub struct Server {
     /// How many sends may be in flight or waiting, all applications together; past it a send is
     /// answered 503 before anything was sent. From 1 to 1000000.
     pub max_in_flight: usize,
-    /// Threads that serve calls; 0 means one for each core. At most 1024.
+    /// Threads that serve calls and hold the connections to Apple and Google; 0 means one for each
+    /// core. At most 1024.
     pub workers: usize,
     /// How long SIGTERM leaves the listener open, while `/readyz` says 503: time for a load
     /// balancer to look elsewhere. At most 10 minutes.
