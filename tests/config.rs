@@ -166,7 +166,7 @@ fn paths_of_the_file_start_at_its_folder_and_those_of_the_environment_here() {
 fn credentials_of_file_and_environment_are_added_up() {
     let file = File::new(
         "[[auth.credentials]]\nusername = \"a\"\npassword = \"b\"\n\
-         applications = [\"shop\", \"news-*\", \"x?\", \"gcm\"]\n",
+         applications = [\"shop\", \"news-*\", \"x?\", \"gcm\"]\nweight = 7\n",
     );
 
     let config =
@@ -180,6 +180,7 @@ fn credentials_of_file_and_environment_are_added_up() {
             applications: Some(globs),
             rate_limit: None,
             rate_burst: None,
+            weight: 7,
         },
         Credential {
             username: "heroku".into(),
@@ -187,6 +188,7 @@ fn credentials_of_file_and_environment_are_added_up() {
             applications: None,
             rate_limit: None,
             rate_burst: None,
+            weight: 1,
         },
     ];
     assert_eq!(config.auth.credentials, expected);

@@ -47,6 +47,9 @@ pub struct Credential {
     pub rate_limit: Option<u32>,
     /// How many of them may come at once; left out, as many as in a second. From 1 to 1000000.
     pub rate_burst: Option<u32>,
+    /// How many of its messages go while one goes of a credential of weight 1, where many on one call
+    /// wait for their turn. From 1 to 100.
+    pub weight: u32,
 }
 
 /// Lets callers in or not.
@@ -67,6 +70,7 @@ struct Entry {
     password: Secret<[u8; 32]>,
     scope: Scope,
     rate: Option<Arc<Rate>>,
+    weight: u32,
 }
 
 /// What a caller may use.
@@ -201,6 +205,7 @@ impl Door {
             rate: credential.rate_limit.map(|per_sec| {
                 Arc::new(Rate::new(per_sec, credential.rate_burst.unwrap_or(per_sec)))
             }),
+            weight: credential.weight,
         };
         let entries: Vec<Entry> = settings.credentials.iter().map(entry).collect();
         Self { local_only: entries.is_empty() && loopback, entries, proxies: Proxies::default() }
@@ -252,7 +257,7 @@ impl Door {
         if self.entries.is_empty() {
             return Some(Caller { scope: &Scope::All, name: &[], id, rate: None });
         }
-        let entry = self.entries.get(id.0)?;
+        let entry = self.entries.get(id.number)?;
         let (name, rate) = (entry.username.expose(), entry.rate.as_ref());
         Some(Caller { scope: &entry.scope, name, id, rate })
     }
@@ -272,7 +277,8 @@ impl Door {
         }
         let (number, entry) = found?;
         let (name, rate) = (entry.username.expose(), entry.rate.as_ref());
-        Some(Caller { scope: &entry.scope, name, id: CallerId(number), rate })
+        let id = CallerId { number, weight: entry.weight };
+        Some(Caller { scope: &entry.scope, name, id, rate })
     }
 }
 

@@ -238,7 +238,6 @@ impl Rows {
         let size_bytes = line.len();
         let checking = self.check(&line).instrument(self.span.clone());
         let checked = AssertUnwindSafe(checking).catch_unwind().await;
-        self.pay();
         let single = match checked.unwrap_or_else(|_| {
             tracing::error!("a line ended in a panic; this is a bug in pushlet, please report it");
             Err(Box::new(Row::refused(&ApiError::internal_error(), false)))
@@ -246,6 +245,9 @@ impl Rows {
             Ok(single) => single,
             Err(row) => return write(&Row { index: Some(index), ..*row }, rows),
         };
+        if !single.is_preview {
+            self.pay();
+        }
         self.bytes_under_way = self.bytes_under_way.saturating_add(size_bytes);
         let (api, caller, start) = (self.api.clone(), self.caller, Instant::now());
         let send = async move {

@@ -269,12 +269,14 @@ fn credential(entry: &mut Table, names: [&str; 2]) -> Option<auth::Credential> {
     let per_sec = |found: &Found| integer(1..=1_000_000)(found).map(|number| number as u32);
     let rate_limit = entry.take("rate_limit", per_sec);
     let rate_burst = entry.take("rate_burst", per_sec);
+    let weight = entry.take("weight", integer(1..=100)).map_or(1, |number| number as u32);
     Some(auth::Credential {
         username: username?,
         password: password?,
         applications,
         rate_limit,
         rate_burst,
+        weight,
     })
 }
 

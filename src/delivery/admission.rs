@@ -4,8 +4,9 @@
 //! What waits stands in lanes, one for each caller and application. A message of many may go if its
 //! application holds fewer places for such messages than are free, in all and of its own. So one
 //! that holds its places for long, since its peer does not answer, gets half of them at most, two of
-//! them a third each, and a newcomer finds free places; a message that comes alone does too. That
-//! this holds whatever one caller has registered, a caller leaves one place in eight.
+//! them a third each, and a newcomer finds free places; a message that comes alone does too. A caller
+//! of weight 3 counts as three in this. That there are free places whatever one caller has registered,
+//! a caller leaves one in eight.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -160,8 +161,8 @@ impl Shared {
         self.serve(turns);
     }
 
-    /// Gives places to those who wait, as long as there are some. The lane that holds the fewest is
-    /// first; of equals the one that has waited longest.
+    /// Gives places to those who wait, as long as there are some. The lane that holds the fewest for the
+    /// weight of its caller is first; of equals the one that has waited longest.
     fn serve(self: &Arc<Self>, mut turns: MutexGuard<'_, Turns>) {
         // A place whose waiter has just left is given back when nothing is locked.
         let mut left = Vec::new();
@@ -198,9 +199,17 @@ impl Shared {
             let own = max_own.saturating_sub(in_flight);
             let held = turns.applications.get(application).copied().unwrap_or_default();
             let of_caller = turns.callers.get(caller).copied().unwrap_or_default();
-            held < own && held < free && of_caller < free.saturating_mul(CALLER_SHARE)
+            held < own
+                && held < free.saturating_mul(caller.weight as usize)
+                && of_caller < free.saturating_mul(CALLER_SHARE)
         });
-        ready.min_by_key(|(_, lane)| (lane.held, lane.served)).map(|(key, _)| key.clone())
+        let first = ready.min_by(|((one, _), a), ((other, _), b)| {
+            // As a/one against b/other, without a remainder.
+            let weighed = |held: usize, weight: u32| held.saturating_mul(weight as usize);
+            let shares = weighed(a.held, other.weight).cmp(&weighed(b.held, one.weight));
+            shares.then(a.served.cmp(&b.served))
+        });
+        first.map(|(key, _)| key.clone())
     }
 
     fn give_back(self: &Arc<Self>, application: &AtomicUsize, lane: Option<&LaneKey>) {
@@ -298,6 +307,10 @@ mod tests {
         Admission::new(&Settings { max_in_flight_per_application, max_in_flight })
     }
 
+    fn caller(number: usize) -> CallerId {
+        CallerId { number, weight: 1 }
+    }
+
     fn application(id: &str) -> Application {
         Application {
             id: ApplicationId::parse(id).unwrap_or_else(|| panic!("{id}")),
@@ -356,9 +369,9 @@ mod tests {
     fn a_limit_that_rises_lets_in_who_waits() {
         let admission = admission(1, 1);
         let app = application("a");
-        let held = fill(&admission, CallerId(0), &app);
+        let held = fill(&admission, caller(0), &app);
         assert_eq!(held.len(), 1);
-        let mut next = Box::pin(admission.turn(CallerId(0), &app));
+        let mut next = Box::pin(admission.turn(caller(0), &app));
         assert!((&mut next).now_or_never().is_none());
 
         admission.change(&Settings { max_in_flight_per_application: 4, max_in_flight: 4 });
@@ -371,11 +384,11 @@ mod tests {
         let admission = admission(100, 120);
         let [a, b, c] = ["a", "b", "c"].map(application);
 
-        let of_a = fill(&admission, CallerId(0), &a);
+        let of_a = fill(&admission, caller(0), &a);
         assert_eq!(of_a.len(), 50, "half of the application's own");
-        let of_b = fill(&admission, CallerId(1), &b);
+        let of_b = fill(&admission, caller(1), &b);
         assert_eq!(of_b.len(), 35, "half of what is left in all");
-        let of_c = fill(&admission, CallerId(2), &c);
+        let of_c = fill(&admission, caller(2), &c);
         assert_eq!(of_c.len(), 18);
         assert!(admission.admit(&a.in_flight).is_some(), "a message alone finds a place");
 
@@ -390,7 +403,7 @@ mod tests {
     #[test]
     fn one_caller_with_many_applications_leaves_places_too() {
         let admission = admission(100, 100);
-        let (caller, other) = (CallerId(0), CallerId(1));
+        let (caller, other) = (caller(0), caller(1));
         let applications: Vec<_> =
             (0..50).map(|number| application(&format!("a{number}"))).collect();
 
@@ -405,11 +418,11 @@ mod tests {
     async fn a_place_that_is_free_goes_to_the_lane_with_the_fewest() {
         let admission = admission(10, 12);
         let [a, b] = ["a", "b"].map(application);
-        let mut of_a = fill(&admission, CallerId(0), &a);
-        let of_b = fill(&admission, CallerId(1), &b);
+        let mut of_a = fill(&admission, caller(0), &a);
+        let of_b = fill(&admission, caller(1), &b);
         assert_eq!((of_a.len(), of_b.len()), (5, 4));
-        let mut next_a = Box::pin(admission.turn(CallerId(0), &a));
-        let mut next_b = Box::pin(admission.turn(CallerId(1), &b));
+        let mut next_a = Box::pin(admission.turn(caller(0), &a));
+        let mut next_b = Box::pin(admission.turn(caller(1), &b));
         assert!((&mut next_a).now_or_never().is_none());
         assert!((&mut next_b).now_or_never().is_none());
 
@@ -425,11 +438,11 @@ mod tests {
     async fn who_left_the_lane_is_passed_over() {
         let admission = admission(1, 1);
         let app = application("a");
-        let only = admission.turn(CallerId(0), &app).await;
-        let gone = Box::pin(admission.turn(CallerId(0), &app));
+        let only = admission.turn(caller(0), &app).await;
+        let gone = Box::pin(admission.turn(caller(0), &app));
         let mut gone = gone;
         assert!((&mut gone).now_or_never().is_none());
-        let mut next = Box::pin(admission.turn(CallerId(0), &app));
+        let mut next = Box::pin(admission.turn(caller(0), &app));
         assert!((&mut next).now_or_never().is_none());
 
         drop(gone);
@@ -442,14 +455,41 @@ mod tests {
     async fn waiters_who_leave_do_not_pile_up() {
         let admission = admission(1, 1);
         let app = application("a");
-        let only = admission.turn(CallerId(0), &app).await;
+        let only = admission.turn(caller(0), &app).await;
 
         for _ in 0..10_000 {
-            assert!(admission.turn(CallerId(0), &app).now_or_never().is_none());
+            assert!(admission.turn(caller(0), &app).now_or_never().is_none());
         }
 
         let waiting = admission.0.waiting.load(Ordering::SeqCst);
         assert!(waiting <= PURGE_AT_LEAST + 1, "{waiting}");
         drop(only);
+    }
+
+    #[test]
+    fn a_caller_of_weight_three_gets_three_places_for_one() {
+        let admission = admission(100, 10);
+        let [a, b, other] = ["a", "b", "c"].map(application);
+        let taken: Vec<_> = (0..10).map(|_| admission.admit(&other.in_flight)).collect();
+        assert!(taken.iter().all(Option::is_some));
+        let wait = |caller: CallerId, application: &Application| -> Vec<_> {
+            let line = |_| {
+                let (permit, turn) = oneshot::channel();
+                let key = (caller, application.id.clone());
+                admission.0.join(key, &application.in_flight, permit);
+                turn
+            };
+            (0..20).map(line).collect()
+        };
+        let light = wait(caller(1), &b);
+        let heavy = wait(CallerId { number: 0, weight: 3 }, &a);
+
+        drop(taken);
+
+        let served = |turns: Vec<oneshot::Receiver<Permit>>| -> Vec<Permit> {
+            turns.into_iter().filter_map(|mut turn| turn.try_recv().ok()).collect()
+        };
+        let (light, heavy) = (served(light), served(heavy));
+        assert_eq!((light.len(), heavy.len()), (2, 6), "and two are left for others");
     }
 }

@@ -23,6 +23,7 @@ impl Dispatcher {
         request: &Request,
     ) -> Result<Reply, Outcome> {
         let Some(apns) = &app.providers.apns else { return Err(busy()) };
+        let Some(_permit) = self.admission.admit(&app.in_flight) else { return Err(busy()) };
         let deadline = Instant::now() + apns.timeout();
         let mut retries = Retries::new(request.is_read_only());
         let mut avoid = None;

@@ -47,9 +47,21 @@ pub struct Settings {
     pub max_in_flight: usize,
 }
 
-/// Who calls, as far as fairness goes: a number for each credential.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct CallerId(pub usize);
+/// Who calls, as far as fairness goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallerId {
+    /// One for each credential.
+    pub number: usize,
+    /// How many places it is given while another one of weight 1 is given one, where they wait. At
+    /// least 1.
+    pub weight: u32,
+}
+
+impl Default for CallerId {
+    fn default() -> Self {
+        Self { number: 0, weight: 1 }
+    }
+}
 
 /// What the messages of one call have in common.
 #[derive(Debug, Clone, Copy)]

@@ -193,5 +193,6 @@ pub fn credential(
         applications: applications.map(|globs| globs.iter().map(|&glob| glob.into()).collect()),
         rate_limit: None,
         rate_burst: None,
+        weight: 1,
     }
 }
