@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use openssl::ssl::{
     AlpnError, Ssl, SslAcceptor, SslMethod, SslOptions, SslVerifyMode, select_next_proto,
 };
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -56,13 +58,15 @@ pub struct Tls {
     pub protocols: &'static [u8],
     /// Client certificates of another authority meet an alert.
     pub client_authority: Option<X509>,
+    /// Connections end with a reset instead of in order.
+    pub resets: bool,
 }
 
 impl Tls {
     /// As Apple's: `h2`, any client certificate.
     pub fn new(authority: &Authority) -> Self {
         let identity = authority.server_certificate(&["127.0.0.1"]);
-        Self { identity, protocols: b"\x02h2", client_authority: None }
+        Self { identity, protocols: b"\x02h2", client_authority: None, resets: false }
     }
 
     fn acceptor(&self) -> SslAcceptor {
@@ -170,12 +174,15 @@ impl ScriptedPeer {
         let address = listener.local_addr().unwrap();
         let record = Arc::new(Record::default());
         let script: Arc<Script> = Arc::new(move |conn| Box::pin(script(conn)));
-        let (acceptor, kept) = (tls.acceptor(), Arc::clone(&record));
+        let (acceptor, kept, resets) = (tls.acceptor(), Arc::clone(&record), tls.resets);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
                 let (script, record) = (Arc::clone(&script), Arc::clone(&kept));
                 let ssl = Ssl::new(acceptor.context()).unwrap();
+                if resets {
+                    SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+                }
                 connections.spawn(serve(ssl, socket, record, script));
             }
         });

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::time::Instant;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::{Bench, HUNDRED_STREAMS, assert_all, assert_true, count, meet, short};
@@ -41,6 +41,39 @@ async fn a_name_that_does_not_exist_sends_nothing() {
     let told = bench.load(50).await;
 
     assert_all(&told, "not_sent");
+    bench.relay.stop().await;
+}
+
+/// A listener whose backlog is full: the system drops what asks for a connection, as a firewall does.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_black_hole_on_the_way_sends_nothing_and_the_next_send_works() {
+    let authority = Authority::new();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut fillers = Vec::new();
+    let connects = Duration::from_millis(300);
+    while let Ok(filler) = timeout(connects, TcpStream::connect(address)).await {
+        fillers.push(filler.unwrap());
+        assert!(fillers.len() < 16, "the backlog is never full");
+    }
+    let bench = Bench::start(&authority, address, short).await;
+
+    let start = Instant::now();
+    let told = bench.load(100).await;
+
+    assert_all(&told, "not_sent");
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    drop(fillers);
+    let script = |mut conn: crate::support::scripted_peer::Conn| async move {
+        conn.settings(HUNDRED_STREAMS).await;
+        conn.accept_all().await;
+    };
+    let peer = ScriptedPeer::start_on(listener, &Tls::new(&authority), script);
+    let later = bench.recovers().await;
+    assert_true(&later, &peer.record);
     bench.relay.stop().await;
 }
 

@@ -63,6 +63,35 @@ async fn breaks(mut conn: Conn, how: Break) {
     }
 }
 
+/// A reset throws away what was answered and not read yet: nobody may be told that it was not sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_reset_leaves_nobody_in_the_dark() {
+    for how in [
+        Break::AfterHeaders,
+        Break::BeforeHeaders,
+        Break::DuringHeaders,
+        Break::HalfABody,
+        Break::HalfARefusal,
+    ] {
+        let authority = Authority::new();
+        let tls = Tls { resets: true, ..Tls::new(&authority) };
+        let peer = ScriptedPeer::start(&tls, move |conn| breaks(conn, how)).await;
+        let bench = Bench::start(&authority, peer.address, |_| ()).await;
+
+        let told = bench.load(30).await;
+        let later = bench.load(30).await;
+
+        let known = count(&told, "ok") + count(&told, "unknown");
+        assert_eq!(known, 30, "{how:?}: {told:?}");
+        if matches!(how, Break::BeforeHeaders | Break::DuringHeaders) {
+            assert!(count(&told, "unknown") >= 20, "{how:?}: {told:?}");
+        }
+        assert_all(&later, "ok");
+        assert_true(&[told, later].concat(), &peer.record);
+        bench.relay.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_leaves_nobody_in_the_dark() {
     for (how, word) in [
