@@ -92,7 +92,7 @@ impl Admission {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.0.in_flight.load(Ordering::Relaxed)
+        self.0.in_flight.load(Ordering::SeqCst)
     }
 
     /// A place for one more send of an application with this count; `None` when there is none.

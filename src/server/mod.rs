@@ -21,7 +21,7 @@ use socket2::SockRef;
 use time::OffsetDateTime;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 pub use self::direct::{Answer, Direct};
 pub use self::reload::{Reloaded, Reloader};
@@ -62,6 +62,10 @@ pub struct Server {
     /// Ends with the server.
     _expiry: expiry::Watch,
 }
+
+/// actix-web answers that it accepts no more callers before it does so, and says in the log that it cannot
+/// if the socket is gone by then.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How often certificates are looked at: a day has its threshold.
 const EXPIRY_LOOKS: Duration = Duration::from_secs(60 * 60);
@@ -186,13 +190,14 @@ impl Server {
             tracing::info!(?drain_delay, "draining: not ready any more, and serving all the same");
             tokio::select! {
                 ended = &mut listening => return ended,
-                () = tokio::time::sleep(drain_delay) => {}
+                () = sleep(drain_delay) => {}
             }
         }
         tracing::info!("stopping: no new connections, finishing what is in flight");
         let end = Instant::now() + shutdown_timeout;
         let closing = async {
             handle.pause().await;
+            sleep(PAUSE).await;
             stop_listening(listener);
             // A worker without callers ends at once, and must not take connections with it that
             // carry the messages of other workers.

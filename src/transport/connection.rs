@@ -109,7 +109,9 @@ impl AsyncRead for Tap {
             return Poll::Pending;
         }
         let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.is_drained = result.is_pending();
+        // It may also wait for room to write in, where it owes the peer an answer of its own.
+        self.is_drained =
+            result.is_pending() && self.stream.get_ref().poll_write_ready(cx).is_ready();
         match &result {
             Poll::Ready(Ok(())) => self.seen.note_read(),
             Poll::Ready(Err(error)) => self.seen.note_error(error),

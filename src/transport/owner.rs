@@ -171,21 +171,31 @@ impl Future for Owner {
         if this.live_settings.has_changed().unwrap_or(false) {
             this.settings = this.live_settings.borrow_and_update().clone();
         }
-        this.take_commands(now, cx);
+        let has_left_some = this.take_commands(now, cx);
         if this.armed.is_some_and(|at| now >= at) && this.timer.as_mut().poll(cx).is_ready() {
             this.armed = None;
             this.sweep(now);
         }
         this.serve(now, cx);
+        if has_left_some && this.waiting.len() < this.settings.max_waiting {
+            cx.waker().wake_by_ref();
+        }
         this.open.store(this.conns.len(), Ordering::Relaxed);
         if this.is_finished(now) {
-            for conn in &this.conns {
-                this.metrics.connections.close(conn.leaving.unwrap_or(Closed::Replaced));
-            }
             return Poll::Ready(());
         }
         this.arm(now, cx);
         Poll::Pending
+    }
+}
+
+/// Connections end with their task, also where that ends with its runtime.
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.open.store(0, Ordering::Relaxed);
+        for conn in &self.conns {
+            self.metrics.connections.close(conn.leaving.unwrap_or(Closed::Replaced));
+        }
     }
 }
 
@@ -221,7 +231,8 @@ impl Owner {
         })
     }
 
-    fn take_commands(&mut self, now: Instant, cx: &mut Context<'_>) {
+    /// True when there may be more, and no room for them: nobody will wake this task for those.
+    fn take_commands(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         while self.closing.is_none() && self.waiting.len() < self.settings.max_waiting {
             match self.commands.poll_recv(cx) {
                 Poll::Ready(Some(Command::Describe(id, done))) => {
@@ -237,9 +248,10 @@ impl Owner {
                     }
                 }
                 Poll::Ready(None) => self.closing = Some(now + DRAIN_LIMIT),
-                Poll::Pending => break,
+                Poll::Pending => return false,
             }
         }
+        self.closing.is_none()
     }
 
     /// Sends what can be sent; true when anything was.

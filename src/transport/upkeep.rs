@@ -1,9 +1,12 @@
 //! What a pool does as time passes: it asks quiet connections for a sign of life, closes what is of
 //! no more use, and wakes up for it.
 
+use std::future::Future;
+use std::pin::pin;
 use std::task::Context;
 use std::time::Duration;
 
+use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use super::owner::{DRAIN_LIMIT, Owner, STALL, is_stalled};
@@ -114,7 +117,8 @@ impl Owner {
         }
         self.armed = Some(due);
         self.timer.as_mut().reset(due);
-        if self.timer.as_mut().poll(cx).is_ready() {
+        // A task that had its share of this turn is told that nothing is ready, and would not be woken.
+        if pin!(unconstrained(self.timer.as_mut())).poll(cx).is_ready() {
             // It went off meanwhile: the next poll finds it so, and sweeps.
             cx.waker().wake_by_ref();
         }
