@@ -142,7 +142,8 @@ impl Owner {
             live_settings,
             waiting: VecDeque::new(),
             full_since: None,
-            conns: Vec::new(),
+            // Most pools have one connection; room for four of them would be a kilobyte.
+            conns: Vec::with_capacity(1),
             open,
             metrics,
             homes,
