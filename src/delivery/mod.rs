@@ -35,6 +35,11 @@ const FAN_OUT: usize = 100;
 /// connections, where those that were given up may still stand.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a message that found no room waits for its answer. It says to come again in a second; who
+/// comes again at once takes the time of those that were let in, ten times over where there are ten
+/// such callers for each place.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(200);
+
 /// How often a relay that stops looks whether all sends have ended.
 const IDLE_LOOKS: Duration = Duration::from_millis(5);
 
@@ -113,7 +118,7 @@ impl Dispatcher {
     }
 
     /// Sends a message of `app`, again where that is safe, until there is an answer or its time is
-    /// over: `timeout`, or that of its provider. Where the relay is full it is refused at once.
+    /// over: `timeout`, or that of its provider. Where the relay is full it is refused, a moment later.
     ///
     /// # Cancel safety
     /// Dropped, it sends nothing more. What was written stays written; whether its token is dead
@@ -130,6 +135,8 @@ impl Dispatcher {
         let Some(_permit) = self.admission.admit(&app.in_flight) else {
             let outcome = busy();
             record::note(&app.record, message.provider(), &outcome);
+            drop(message);
+            sleep(REFUSAL_PAUSE.min(timeout.unwrap_or(REFUSAL_PAUSE))).await;
             return outcome;
         };
         let start = Instant::now();
