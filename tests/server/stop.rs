@@ -219,7 +219,11 @@ async fn what_takes_too_long_is_cut() {
     process.signal("TERM");
 
     assert_eq!(process.exit_code(), Some(0));
-    assert!(sending.await.unwrap().is_err(), "the call was not waited for");
+    // The worker with its connection may end before its own, which then has time to say so.
+    if let Ok((status, body)) = sending.await.unwrap() {
+        assert_eq!(status, 503, "{body}");
+        assert!(body.contains("\"delivery\":\"unknown\""), "{body}");
+    }
 }
 
 #[test]
