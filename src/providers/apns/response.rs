@@ -3,18 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
 use crate::providers::retry_after;
-
-/// Apple's error body. Members that Apple may add are of no interest.
-#[derive(Deserialize)]
-struct Body {
-    reason: String,
-    /// Milliseconds since 1970, beside a 410.
-    timestamp: Option<u64>,
-}
 
 /// What is known of the message that the answer is for.
 #[derive(Debug, Clone, Copy)]
@@ -38,18 +30,20 @@ pub fn read(
     if status == StatusCode::OK {
         return Outcome::Accepted(Receipt::Apns { apns_id: id.to_owned() });
     }
-    let body: Option<Body> = serde_json::from_slice(body).ok();
-    let timestamp = body.as_ref().and_then(|body| body.timestamp);
-    let reason = body.map(|body| body.reason).unwrap_or_default();
+    // Members that Apple may add are of no interest, and one that is not as documented takes
+    // nothing from the others.
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let answer = Answer {
         status: status.as_u16(),
-        reason,
+        reason: body["reason"].as_str().unwrap_or_default().to_owned(),
         id: id.to_owned(),
         retry_after: retry_after(headers, now),
     };
     match answer.reason.as_str() {
         "Unregistered" | "ExpiredToken" => {
-            let since = timestamp.map(|millis| UNIX_EPOCH + Duration::from_millis(millis));
+            // Milliseconds since 1970.
+            let millis = body["timestamp"].as_u64();
+            let since = millis.map(|millis| UNIX_EPOCH + Duration::from_millis(millis));
             answer.rejected(Fault::Token, Some(since.unwrap_or(now)))
         }
         "BadDeviceToken" | "DeviceTokenNotForTopic" => answer.rejected(Fault::Token, None),
@@ -203,6 +197,8 @@ mod tests {
 
         let undated = rejected(Fault::Token, 410, "ExpiredToken", Some(0));
         assert_eq!(answer(410, r#"{"reason":"ExpiredToken"}"#), undated);
+        let odd = r#"{"reason":"ExpiredToken","timestamp":"yesterday"}"#;
+        assert_eq!(answer(410, odd), undated);
     }
 
     #[test]
@@ -220,6 +216,8 @@ mod tests {
             (405, r#"{"reason":"MethodNotAllowed"}"#),
             (301, ""),
             (400, "<html>"),
+            (400, r#"["BadDeviceToken",1]"#),
+            (400, r#"{"reason":["BadDeviceToken"]}"#),
             (410, ""),
             (502, "bad gateway"),
         ] {
