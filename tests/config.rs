@@ -74,6 +74,7 @@ fn nothing_given_is_the_defaults() {
     assert_eq!(config.server.max_body_bytes, 1_048_576);
     assert_eq!(config.server.max_applications, 10_000);
     assert_eq!(config.server.max_in_flight, 20_000);
+    assert_eq!(config.server.max_in_flight_per_caller, None);
     assert_eq!(config.apns.connections_per_application, 4);
     assert_eq!(config.apns.max_in_flight_per_application, 4_000);
     assert_eq!(config.apns.timeout, Duration::from_secs(10));
@@ -279,7 +280,7 @@ fn unknown_names_are_told_with_the_nearest_known_one() {
         "`server.bnd` in `FILE` is not known; did you mean `bind`",
         "`server.zzzzzzzz` in `FILE` is not known; known are `bind`, `max_body_bytes`, `max_batch`, `max_batch_bytes`, `read_timeout`, `write_timeout`, \
          `max_applications`, `secret_key`, `previous_secret_keys`, `max_sealed_open`, \
-         `max_in_flight`, `workers`, `drain_delay`, `shutdown_timeout`, `tls_cert`, `tls_key`, `trusted_proxies`",
+         `max_in_flight`, `max_in_flight_per_caller`, `workers`, `drain_delay`, `shutdown_timeout`, `tls_cert`, `tls_key`, `trusted_proxies`",
         "the environment variable `PUSHLET_APNS__TIMOUT` is not known; did you mean \
          `PUSHLET_APNS__TIMEOUT`",
         "the environment variable `PUSHLET_A__B` is not known; known are `PUSHLET_SERVER__…`, \

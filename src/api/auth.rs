@@ -16,7 +16,7 @@ use wildmatch::WildMatch;
 use super::error::ApiError;
 use super::proxies::{Proxies, Source};
 use super::rate::Rate;
-use crate::delivery::CallerId;
+use crate::delivery::Share;
 use crate::secret::Secret;
 
 /// The word in a credential's `applications` that allows `gcm_api_key`.
@@ -43,7 +43,8 @@ pub struct Credential {
     /// `gcm_api_key`. Left out, it may use all.
     pub applications: Option<Vec<String>>,
     /// Messages a second that this credential may send; past it 429, and many on one call wait for
-    /// their turn. From 1 to 1000000; left out, there is no limit.
+    /// their turn. A call about channels counts as a message. From 1 to 1000000; left out, there is
+    /// no limit.
     pub rate_limit: Option<u32>,
     /// How many of them may come at once; left out, as many as in a second. From 1 to 1000000.
     pub rate_burst: Option<u32>,
@@ -56,6 +57,8 @@ pub struct Credential {
 #[derive(Debug, Clone)]
 pub struct Door {
     entries: Vec<Entry>,
+    /// Of all who need no credential.
+    anybodys: Share,
     /// Without credentials on a loopback address, only calls that come from this machine and mean
     /// it are served: a name that leads here, or a proxy, brings strangers.
     local_only: bool,
@@ -70,7 +73,7 @@ struct Entry {
     password: Secret<[u8; 32]>,
     scope: Scope,
     rate: Option<Arc<Rate>>,
-    weight: u32,
+    share: Share,
 }
 
 /// What a caller may use.
@@ -86,16 +89,10 @@ pub struct Caller<'a> {
     scope: &'a Scope,
     /// What tells one from another, and is no user name.
     name: &'a [u8],
-    id: CallerId,
+    /// Its place among the entries.
+    number: usize,
     rate: Option<&'a Arc<Rate>>,
-}
-
-impl Caller<'static> {
-    /// Somebody who was not asked, and may use everything.
-    #[must_use]
-    pub fn anybody() -> Self {
-        Self { scope: &Scope::All, name: &[], id: CallerId::default(), rate: None }
-    }
+    share: &'a Share,
 }
 
 impl Caller<'_> {
@@ -120,10 +117,16 @@ impl Caller<'_> {
         rate.reserve(count, now, now).map(|_| ()).map_err(ApiError::rate_limited)
     }
 
-    /// Whom the fair share is for. Those who need no credential are one.
+    /// By which the same one is found again, at the same door.
     #[must_use]
-    pub fn id(&self) -> CallerId {
-        self.id
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// What it holds of the relay. Those who need no credential are one caller.
+    #[must_use]
+    pub fn share(&self) -> &Share {
+        self.share
     }
 
     /// Whether an application is the caller's.
@@ -205,10 +208,11 @@ impl Door {
             rate: credential.rate_limit.map(|per_sec| {
                 Arc::new(Rate::new(per_sec, credential.rate_burst.unwrap_or(per_sec)))
             }),
-            weight: credential.weight,
+            share: Share::new(credential.weight),
         };
         let entries: Vec<Entry> = settings.credentials.iter().map(entry).collect();
-        Self { local_only: entries.is_empty() && loopback, entries, proxies: Proxies::default() }
+        let local_only = entries.is_empty() && loopback;
+        Self { entries, anybodys: Share::new(1), local_only, proxies: Proxies::default() }
     }
 
     /// The same, with proxies in front of it that are believed.
@@ -227,7 +231,7 @@ impl Door {
             if self.local_only {
                 refuse_strangers(&self.source(request))?;
             }
-            Caller::anybody()
+            self.anybody()
         } else {
             self.identify(request).ok_or_else(ApiError::unauthorized)?
         };
@@ -236,6 +240,13 @@ impl Door {
             self.refuse_pages(request)?;
         }
         Ok(caller)
+    }
+
+    /// Somebody who was not asked, and may use everything.
+    #[must_use]
+    pub fn anybody(&self) -> Caller<'_> {
+        let (scope, name, share) = (&Scope::All, &[], &self.anybodys);
+        Caller { scope, name, number: 0, rate: None, share }
     }
 
     /// Refuses what a page of another site makes a browser ask: browsers say so (Fetch Metadata),
@@ -253,13 +264,11 @@ impl Door {
 
     /// Somebody who was let in before.
     #[must_use]
-    pub fn again(&self, id: CallerId) -> Option<Caller<'_>> {
+    pub fn again(&self, number: usize) -> Option<Caller<'_>> {
         if self.entries.is_empty() {
-            return Some(Caller { scope: &Scope::All, name: &[], id, rate: None });
+            return Some(self.anybody());
         }
-        let entry = self.entries.get(id.number)?;
-        let (name, rate) = (entry.username.expose(), entry.rate.as_ref());
-        Some(Caller { scope: &entry.scope, name, id, rate })
+        self.entries.get(number).map(|entry| entry.caller(number))
     }
 
     /// Looks at every entry, whichever fits, so that the time taken tells nothing.
@@ -275,10 +284,19 @@ impl Door {
                 found = Some((number, entry));
             }
         }
-        let (number, entry) = found?;
-        let (name, rate) = (entry.username.expose(), entry.rate.as_ref());
-        let id = CallerId { number, weight: entry.weight };
-        Some(Caller { scope: &entry.scope, name, id, rate })
+        found.map(|(number, entry)| entry.caller(number))
+    }
+}
+
+impl Entry {
+    fn caller(&self, number: usize) -> Caller<'_> {
+        Caller {
+            scope: &self.scope,
+            name: self.username.expose(),
+            number,
+            rate: self.rate.as_ref(),
+            share: &self.share,
+        }
     }
 }
 

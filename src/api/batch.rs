@@ -20,7 +20,7 @@ use super::message::{MANY, prepare_single};
 use super::params::{Params, Value};
 use super::rate::Rate;
 use super::row::{Row, Single};
-use crate::delivery::CallerId;
+use crate::delivery::Share;
 use crate::providers::json;
 
 /// So many messages are checked before other calls of the worker get a turn.
@@ -99,14 +99,14 @@ impl Batch {
             }
         };
         let rate = caller.rate().map(Arc::clone);
-        Ok(Checked { singles, caller: caller.id(), rate, start })
+        Ok(Checked { singles, share: caller.share().clone(), rate, start })
     }
 }
 
 /// The messages of one call, each of which has passed every check.
 pub(super) struct Checked {
     singles: Vec<Single>,
-    caller: CallerId,
+    share: Share,
     rate: Option<Arc<Rate>>,
     start: Instant,
 }
@@ -117,17 +117,18 @@ impl Checked {
     /// # Cancel safety
     /// Dropped, it sends nothing more.
     pub(super) async fn send(self, api: &Api) -> HttpResponse {
-        let Self { singles, caller, rate, start } = self;
+        let Self { singles, share, rate, start } = self;
         let mut rows: Vec<Option<Row>> = singles.iter().map(|_| None).collect();
         let sends = singles.into_iter().enumerate().map(|(place, single)| {
             // What is only shown takes nobody's place.
             let rate = rate.as_ref().filter(|_| !single.is_preview);
             let turn = rate.map(|rate| rate.reserve(1, start, start + single.time()));
+            let share = &share;
             async move {
                 match turn.transpose() {
                     Ok(turn) => {
                         sleep_until(turn.unwrap_or(start)).await;
-                        (place, single.deliver(&api.dispatcher, caller, start).await)
+                        (place, single.deliver(&api.dispatcher, share, start).await)
                     }
                     Err(wait) => (place, single.refused(&ApiError::rate_limited(wait))),
                 }

@@ -1,7 +1,8 @@
-//! `/channels`: Apple's broadcast channels of an application. What is said on one is said by
-//! `POST /send_notification` with `channel_id`.
+//! `/channels`: Apple's broadcast channels of an application. What is said on one is a message like
+//! any other, by `POST /channels/{channel_id}` or by `POST /send_notification` with `channel_id`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -12,17 +13,18 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::error::ApiError;
-use super::message::Service;
+use super::message::{Service, timeout};
 use super::params::Params;
 use super::{Api, Snapshot, answer, body, idempotency, lookup, outcome};
 use crate::apps::Application;
+use crate::delivery::Share;
 use crate::providers::apns::channels::{Action, ChannelId, Reply, Request};
 use crate::providers::apns::message::bundle_id;
 
 /// The parameters of a new channel.
-const OF_NEW: &[&str] = &["application_id", "message_storage_policy", "topic"];
+const OF_NEW: &[&str] = &["application_id", "message_storage_policy", "timeout_ms", "topic"];
 /// What the query string of the other calls may hold: they have no body, and neither is a secret.
-const OF_QUERY: &[&str] = &["application_id", "topic"];
+const OF_QUERY: &[&str] = &["application_id", "timeout_ms", "topic"];
 
 #[derive(Serialize)]
 struct Created {
@@ -59,17 +61,14 @@ pub(super) async fn create(
         let id = params.peek("application_id").unwrap_or_default().into_owned();
         let key = idempotency::key(&request, &[caller.name(), id.as_bytes()])?;
         let parameters = params.fingerprint();
-        let prepared = prepare_new(&mut params, &caller, &api);
+        let checked = check_new(&mut params, &caller, &api);
         match key {
-            None => {
-                let (app, request) = prepared.await?;
-                manage(&api, &app, &request).await
-            }
+            None => checked.await?.carry_out(&api).await,
             Some(key) => {
                 let prepared = async {
-                    let (app, request) = prepared.await?;
+                    let checked = checked.await?;
                     let api = api.clone();
-                    Ok(async move { manage(&api, &app, &request).await })
+                    Ok(async move { checked.carry_out(&api).await })
                 };
                 idempotency::once(&api, key, parameters, false, prepared).await
             }
@@ -95,17 +94,24 @@ pub(super) async fn delete(request: HttpRequest, api: Snapshot) -> Result<HttpRe
     answer(&api, of_query(&request, &api, action)).await
 }
 
-async fn prepare_new(
+/// A call that has passed every check.
+struct Checked {
+    app: Arc<Application>,
+    request: Request,
+    share: Share,
+    timeout: Option<Duration>,
+}
+
+async fn check_new(
     params: &mut Params,
     caller: &Caller<'_>,
     api: &Api,
-) -> Result<(Arc<Application>, Request), ApiError> {
+) -> Result<Checked, ApiError> {
     params.check_names(&[OF_NEW], &api.compat)?;
     let app = application(params, caller, api).await?;
     let policy = params.integer("message_storage_policy", 0..=1)?.unwrap_or(0);
     let message_storage_policy = u8::from(policy == 1);
-    let request = request_for(params, &app, Action::Create { message_storage_policy })?;
-    Ok((app, request))
+    check(params, caller, app, Action::Create { message_storage_policy })
 }
 
 /// A call without a body.
@@ -119,16 +125,19 @@ async fn of_query(
     params.check_text()?;
     params.check_names(&[OF_QUERY], &api.compat)?;
     let app = application(&mut params, &caller, api).await?;
-    let request = request_for(&mut params, &app, action(request)?)?;
-    manage(api, &app, &request).await
+    check(&mut params, &caller, app, action(request)?)?.carry_out(api).await
+}
+
+fn channel(request: &HttpRequest) -> Result<ChannelId, ApiError> {
+    let problem = "must be the base64 that Apple gave, percent-encoded (`/` as %2F)";
+    let id = ChannelId::parse(id_of_path(request));
+    id.ok_or_else(|| ApiError::invalid("channel_id", problem))
 }
 
 /// The channel that the path names. Base64 has slashes, which stand there as `%2F`.
-fn channel(request: &HttpRequest) -> Result<ChannelId, ApiError> {
+pub(super) fn id_of_path(request: &HttpRequest) -> String {
     let encoded = request.match_info().get("channel_id").unwrap_or_default();
-    let id = percent_decode_str(encoded).decode_utf8_lossy().into_owned();
-    let problem = "must be the base64 that Apple gave, percent-encoded (`/` as %2F)";
-    ChannelId::parse(id).ok_or_else(|| ApiError::invalid("channel_id", problem))
+    percent_decode_str(encoded).decode_utf8_lossy().into_owned()
 }
 
 async fn application(
@@ -140,29 +149,35 @@ async fn application(
     lookup::application(&id, caller, api).await
 }
 
-fn request_for(
+fn check(
     params: &mut Params,
-    app: &Application,
+    caller: &Caller<'_>,
+    app: Arc<Application>,
     action: Action,
-) -> Result<Request, ApiError> {
+) -> Result<Checked, ApiError> {
     let apns = app.providers.apns.as_ref().ok_or_else(|| ApiError::missing_credentials("apns"))?;
     let topic = params.text("topic")?;
     let is_topic_given = topic.is_some();
     let bundle_id = bundle_id(topic, apns.default_topic())?;
-    Ok(Request { bundle_id, is_topic_given, action, request_id: Uuid::new_v4() })
+    let request = Request { bundle_id, is_topic_given, action, request_id: Uuid::new_v4() };
+    let timeout = timeout(params)?;
+    caller.pay(1)?;
+    Ok(Checked { app, request, share: caller.share().clone(), timeout })
 }
 
-async fn manage(
-    api: &Api,
-    app: &Arc<Application>,
-    request: &Request,
-) -> Result<HttpResponse, ApiError> {
-    let reply = match api.dispatcher.manage(app, request).await {
-        Ok(reply) => reply,
-        Err(outcome) => return outcome::respond(outcome, Service::Apns),
-    };
+impl Checked {
+    async fn carry_out(self, api: &Api) -> Result<HttpResponse, ApiError> {
+        let Self { app, request, share, timeout } = self;
+        match api.dispatcher.manage(&app, &request, &share, timeout).await {
+            Ok(reply) => Ok(respond(reply, &request.action)),
+            Err(outcome) => outcome::respond(outcome, Service::Apns),
+        }
+    }
+}
+
+fn respond(reply: Reply, action: &Action) -> HttpResponse {
     let mut response = HttpResponse::build(StatusCode::OK);
-    Ok(match (reply, &request.action) {
+    match (reply, action) {
         (Reply::Created(channel_id), Action::Create { message_storage_policy }) => {
             let message_storage_policy = *message_storage_policy;
             response.json(Created { channel_id, message_storage_policy })
@@ -175,5 +190,5 @@ async fn manage(
         (Reply::Channel { .. } | Reply::Created(_) | Reply::Deleted, _) => {
             response.json(Done { response: "ok" })
         }
-    })
+    }
 }

@@ -107,7 +107,7 @@ async fn respond(
     plan: Plan,
     shape: Shape,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = fcm_answer::carry_out(api, application, plan, None).await?;
+    let answer = fcm_answer::carry_out(api, application, plan, None, None).await?;
     if answer.refused.is_some() {
         return Ok(unauthorized());
     }

@@ -10,6 +10,7 @@ use super::Api;
 use super::error::ApiError;
 use super::outcome::{gcm_rejection, overloaded, seconds};
 use crate::apps::Application;
+use crate::delivery::Share;
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
 use crate::providers::Message;
 use crate::providers::fcm::bridge::Plan;
@@ -33,6 +34,7 @@ pub(super) async fn carry_out(
     api: &Api,
     application: &Arc<Application>,
     plan: Plan,
+    caller: Option<&Share>,
     timeout: Option<Duration>,
 ) -> Result<Answer, ApiError> {
     match plan {
@@ -42,8 +44,8 @@ pub(super) async fn carry_out(
         }
         Plan::Send(messages) => {
             let messages = messages.into_iter().map(Message::Fcm).collect();
-            let outcomes = api.dispatcher.deliver_each(application, messages, timeout).await;
-            Ok(Answer::of(outcomes.ok_or_else(overloaded)?))
+            let sends = api.dispatcher.deliver_each(application, messages, caller, timeout);
+            Ok(Answer::of(sends.await.ok_or_else(overloaded)?))
         }
     }
 }

@@ -12,11 +12,14 @@ use super::auth::Caller;
 use super::batch::{Batch, Checked};
 use super::error::ApiError;
 use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
-use super::params::Params;
+use super::params::{Params, Value};
 use super::preview::Preview;
 use super::row::Single;
-use super::{Api, Snapshot, answer, body, fcm_answer, idempotency, lookup, ndjson, outcome};
+use super::{
+    Api, Snapshot, answer, body, channels, fcm_answer, idempotency, lookup, ndjson, outcome,
+};
 use crate::apps::Application;
+use crate::delivery::Share;
 use crate::providers::fcm::bridge::Plan;
 use crate::providers::fcm::message::FcmTarget;
 use crate::providers::gcm::{self, KeyHash};
@@ -83,7 +86,17 @@ pub(super) async fn send(
     payload: web::Payload,
     api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
-    answer(&api, run(&request, payload, &api)).await
+    answer(&api, run(&request, payload, &api, None)).await
+}
+
+/// The same, on the broadcast channel of the path.
+pub(super) async fn broadcast(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: Snapshot,
+) -> Result<HttpResponse, ApiError> {
+    let channel_id = Some(channels::id_of_path(&request));
+    answer(&api, run(&request, payload, &api, channel_id)).await
 }
 
 /// Whatever is not on the way of one message to Apple stands in a box of its own: the future of a call
@@ -92,12 +105,16 @@ async fn run(
     request: &HttpRequest,
     payload: web::Payload,
     api: &Snapshot,
+    channel_id: Option<String>,
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
-    if ndjson::is_asked(request) {
+    if channel_id.is_none() && ndjson::is_asked(request) {
         return ndjson::respond(request, payload, &caller, api);
     }
     let mut params = body::read_many(request, payload, api.body, api.batch.size_bytes).await?;
+    if let Some(id) = channel_id {
+        params.push("channel_id".to_owned(), Value::Bytes(id.into()));
+    }
     let key = {
         let [id, api_key] =
             ["application_id", "gcm_api_key"].map(|name| params.peek(name).unwrap_or_default());
@@ -118,7 +135,7 @@ async fn run(
 /// A call that has passed every check: one message, or many.
 enum Call {
     Many(Checked),
-    One(Prepared),
+    One(Prepared, Share),
 }
 
 async fn check(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Call, ApiError> {
@@ -130,7 +147,7 @@ async fn check(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Ca
     }
     let prepared = prepare(params, caller, api).await?;
     caller.pay(prepared.messages())?;
-    Ok(Call::One(prepared))
+    Ok(Call::One(prepared, caller.share().clone()))
 }
 
 impl Call {
@@ -138,23 +155,25 @@ impl Call {
     async fn carry_out(self, api: &Api) -> Result<HttpResponse, ApiError> {
         match self {
             Self::Many(checked) => Ok(Box::pin(checked.send(api)).await),
-            Self::One(prepared) => carry_out(api, prepared).await,
+            Self::One(prepared, share) => carry_out(api, prepared, &share).await,
         }
     }
 }
 
 /// Sends the one message of a call, or those of a list of tokens that is answered as Google did.
-async fn carry_out(api: &Api, prepared: Prepared) -> Result<HttpResponse, ApiError> {
+async fn carry_out(api: &Api, prepared: Prepared, share: &Share) -> Result<HttpResponse, ApiError> {
+    let caller = Some(share);
     let Prepared { application, work, timeout } = prepared;
     match work {
         Work::Fcm { plan, credentials_status } => {
-            let answer = Box::pin(fcm_answer::carry_out(api, &application, plan, timeout));
+            let answer = Box::pin(fcm_answer::carry_out(api, &application, plan, caller, timeout));
             let outcome = answer.await?;
             outcome.respond(credentials_status)
         }
         Work::One { message, service } => {
             let message = Arc::new(message);
-            let outcome = api.dispatcher.deliver(&application, Arc::clone(&message), timeout).await;
+            let sent = Arc::clone(&message);
+            let outcome = api.dispatcher.deliver(&application, sent, caller, timeout).await;
             let environment = application.providers.environment(&message);
             outcome::in_environment(environment, outcome::respond(outcome, service))
         }
@@ -385,7 +404,7 @@ fn of_key(params: &mut Params, api: &Api) -> Result<Prepared, ApiError> {
     })
 }
 
-fn timeout(params: &mut Params) -> Result<Option<Duration>, ApiError> {
+pub(super) fn timeout(params: &mut Params) -> Result<Option<Duration>, ApiError> {
     Ok(params.integer("timeout_ms", 1..=MAX_TIMEOUT_MS)?.map(Duration::from_millis))
 }
 

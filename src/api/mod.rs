@@ -202,8 +202,9 @@ fn channel_routes(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/channels/{channel_id}")
                 .route(web::get().to(channels::read))
+                .route(web::post().to(message::broadcast))
                 .route(web::delete().to(channels::delete))
-                .default_service(web::to(get_or_delete)),
+                .default_service(web::to(delete_get_or_post)),
         );
 }
 
@@ -241,8 +242,8 @@ async fn get_or_post() -> Result<HttpResponse, ApiError> {
     Err(ApiError::method_not_allowed("GET, POST"))
 }
 
-async fn get_or_delete() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::method_not_allowed("DELETE, GET"))
+async fn delete_get_or_post() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::method_not_allowed("DELETE, GET, POST"))
 }
 
 async fn not_found() -> Result<HttpResponse, ApiError> {

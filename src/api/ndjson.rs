@@ -30,7 +30,7 @@ use super::lines::{Line, Lines};
 use super::message::prepare_single;
 use super::row::{Row, Single};
 use super::{Snapshot, body};
-use crate::delivery::CallerId;
+use crate::delivery::Share;
 
 /// The type of a body that is a message on each line.
 const NDJSON: &str = "application/x-ndjson";
@@ -70,7 +70,8 @@ pub(super) fn respond(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let rows = Rows {
         api: api.clone(),
-        caller: caller.id(),
+        caller: caller.number(),
+        share: caller.share().clone(),
         payload,
         lines: Lines::new(api.body.size_bytes),
         next_index: 0,
@@ -92,7 +93,9 @@ pub(super) fn respond(
 /// The answer to a stream. Dropped, it sends nothing more.
 struct Rows {
     api: Snapshot,
-    caller: CallerId,
+    /// By which its door finds it again.
+    caller: usize,
+    share: Share,
     payload: web::Payload,
     lines: Lines,
     /// Of the next line.
@@ -249,9 +252,9 @@ impl Rows {
             self.pay();
         }
         self.bytes_under_way = self.bytes_under_way.saturating_add(size_bytes);
-        let (api, caller, start) = (self.api.clone(), self.caller, Instant::now());
+        let (api, share, start) = (self.api.clone(), self.share.clone(), Instant::now());
         let send = async move {
-            let row = single.deliver(&api.dispatcher, caller, start).await;
+            let row = single.deliver(&api.dispatcher, &share, start).await;
             (Row { index: Some(index), ..row }, size_bytes)
         };
         self.under_way.spawn_on(send.instrument(self.span.clone()), &self.api.runtime);
@@ -262,9 +265,10 @@ impl Rows {
         let Some(caller) = self.api.door.again(self.caller) else { return };
         let Some(rate) = caller.rate() else { return };
         let now = Instant::now();
+        // Other calls of the caller may have taken the place meanwhile: then the next one waits longer.
         let (Ok(turn) | Err(turn)) =
             rate.reserve(1, now, now + LONGEST_TURN).map_err(|wait| now + wait);
-        self.next_turn = turn;
+        self.next_turn = turn.max(rate.opens_at(now));
     }
 
     /// The message of a line, or the row that says why it is none.

@@ -38,13 +38,23 @@ impl Rate {
         let cost = self.interval.saturating_mul(count);
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let start = full_at.unwrap_or(now).max(now);
-        let ahead = start.saturating_duration_since(now).saturating_add(cost.min(self.burst));
-        let wait = ahead.saturating_sub(self.burst);
+        let wait = self.wait(start, cost, now);
         if now + wait > latest {
             return Err(wait);
         }
         *full_at = Some(start + cost);
         Ok(now + wait)
+    }
+
+    /// When one more message could go, if nobody takes its place until then.
+    pub(super) fn opens_at(&self, now: Instant) -> Instant {
+        let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        now + self.wait(full_at.unwrap_or(now).max(now), self.interval, now)
+    }
+
+    fn wait(&self, start: Instant, cost: Duration, now: Instant) -> Duration {
+        let ahead = start.saturating_duration_since(now).saturating_add(cost.min(self.burst));
+        ahead.saturating_sub(self.burst)
     }
 }
 
@@ -63,6 +73,7 @@ mod tests {
             assert_eq!(rate.reserve(1, now, now), Ok(now));
         }
         assert_eq!(rate.reserve(1, now, now), Err(TENTH));
+        assert_eq!(rate.opens_at(now), now + TENTH);
         assert_eq!(rate.reserve(1, now + TENTH, now + TENTH), Ok(now + TENTH));
         assert_eq!(rate.reserve(1, now + TENTH, now + TENTH * 5), Ok(now + TENTH * 2));
         let later = now + TENTH * 100;

@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::outcome;
 use super::preview::Sketch;
 use crate::apps::Application;
-use crate::delivery::{CallerId, Dispatcher, Terms};
+use crate::delivery::{Dispatcher, Share, Terms};
 use crate::outcome::{Delivery, Failure, Outcome, Receipt};
 use crate::providers::Message;
 use crate::providers::apns::Mode;
@@ -98,7 +98,7 @@ impl Single {
     ///
     /// # Cancel safety
     /// As that of [`Dispatcher::deliver_in_turn`].
-    pub async fn deliver(self, dispatcher: &Dispatcher, caller: CallerId, start: Instant) -> Row {
+    pub async fn deliver(self, dispatcher: &Dispatcher, caller: &Share, start: Instant) -> Row {
         if self.is_preview {
             return self.shown();
         }

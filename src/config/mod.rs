@@ -93,6 +93,10 @@ pub struct Server {
     /// How many sends may be in flight or waiting, all applications together; past it a send is
     /// answered 503 before anything was sent. From 1 to 1000000.
     pub max_in_flight: usize,
+    /// How many of them may be of one credential, of all its applications together; past it a send of
+    /// its is answered 503. Left out, it is seven eighths of `max_in_flight` where there are several
+    /// credentials, so that none takes the room of all, else all. From 1 to 1000000.
+    pub max_in_flight_per_caller: Option<usize>,
     /// Threads that serve calls and hold the connections to Apple and Google; 0 means one for each
     /// core. At most 1024.
     pub workers: usize,
@@ -125,6 +129,7 @@ impl Default for Server {
             previous_secret_keys: Vec::new(),
             max_sealed_open: 1_000,
             max_in_flight: 20_000,
+            max_in_flight_per_caller: None,
             workers: 0,
             drain_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(25),

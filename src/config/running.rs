@@ -109,6 +109,7 @@ impl Fixed {
             previous_secret_keys,
             max_sealed_open,
             max_in_flight: _,
+            max_in_flight_per_caller: _,
             workers,
             drain_delay,
             shutdown_timeout,

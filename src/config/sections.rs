@@ -51,6 +51,7 @@ pub(super) fn server(table: &mut Table) -> Server {
         max_in_flight: table
             .take("max_in_flight", integer(1..=1_000_000))
             .unwrap_or(default.max_in_flight),
+        max_in_flight_per_caller: table.take("max_in_flight_per_caller", integer(1..=1_000_000)),
         workers: table.take("workers", integer(0..=1024)).unwrap_or(default.workers),
         drain_delay: table
             .take("drain_delay", duration(Duration::ZERO..=Duration::from_secs(600)))

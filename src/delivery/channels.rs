@@ -1,18 +1,19 @@
 //! Requests about broadcast channels, to an end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use super::retry::Retries;
-use super::{Dispatcher, busy};
+use super::{Dispatcher, Share, busy};
 use crate::apps::Application;
 use crate::outcome::Outcome;
 use crate::providers::apns::channels::{Reply, Request};
 
 impl Dispatcher {
     /// Makes a request about the channels of `app`, again where that is safe, until there is an
-    /// answer or the deadline of its sends has passed. They go to another server of Apple's than
+    /// answer or the time of its sends is over, unless `timeout` says another. They go to another server of Apple's than
     /// messages, so they neither heed nor change what is known of that one.
     ///
     /// # Errors
@@ -21,10 +22,14 @@ impl Dispatcher {
         &self,
         app: &Arc<Application>,
         request: &Request,
+        caller: &Share,
+        timeout: Option<Duration>,
     ) -> Result<Reply, Outcome> {
         let Some(apns) = &app.providers.apns else { return Err(busy()) };
-        let Some(_permit) = self.admission.admit(&app.in_flight) else { return Err(busy()) };
-        let deadline = Instant::now() + apns.timeout();
+        let Some(_permit) = self.admission.admit(Some(caller), &app.in_flight) else {
+            return Err(busy());
+        };
+        let deadline = Instant::now() + timeout.unwrap_or_else(|| apns.timeout());
         let mut retries = Retries::new(request.is_read_only());
         let mut avoid = None;
         loop {

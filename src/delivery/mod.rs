@@ -16,6 +16,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use self::admission::Admission;
+pub use self::admission::Share;
 pub use self::circuit::Circuit;
 use self::circuit::Circuits;
 use self::record::UnderWay;
@@ -48,31 +49,17 @@ const IDLE_LOOKS: Duration = Duration::from_millis(5);
 pub struct Settings {
     /// In flight or waiting, of one application.
     pub max_in_flight_per_application: usize,
+    /// In flight or waiting, of one caller.
+    pub max_in_flight_per_caller: usize,
     /// In flight or waiting, in all.
     pub max_in_flight: usize,
 }
 
-/// Who calls, as far as fairness goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CallerId {
-    /// One for each credential.
-    pub number: usize,
-    /// How many places it is given while another one of weight 1 is given one, where they wait. At
-    /// least 1.
-    pub weight: u32,
-}
-
-impl Default for CallerId {
-    fn default() -> Self {
-        Self { number: 0, weight: 1 }
-    }
-}
-
 /// What the messages of one call have in common.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms {
+pub struct Terms<'a> {
     /// Whose they are.
-    pub caller: CallerId,
+    pub caller: &'a Share,
     /// What their time counts from.
     pub start: Instant,
     /// How long each may take in all; `None` leaves it to its service.
@@ -127,12 +114,13 @@ impl Dispatcher {
         &self,
         app: &Arc<Application>,
         message: Arc<Message>,
+        caller: Option<&Share>,
         timeout: Option<Duration>,
     ) -> Outcome {
         if let Some(outcome) = self.by_circuit(app, &message) {
             return outcome;
         }
-        let Some(_permit) = self.admission.admit(&app.in_flight) else {
+        let Some(_permit) = self.admission.admit(caller, &app.in_flight) else {
             let outcome = busy();
             record::note(&app.record, message.provider(), &outcome);
             drop(message);
@@ -154,7 +142,7 @@ impl Dispatcher {
         &self,
         app: &Arc<Application>,
         message: Arc<Message>,
-        terms: Terms,
+        terms: Terms<'_>,
     ) -> Outcome {
         if let Some(outcome) = self.by_circuit(app, &message) {
             return outcome;
@@ -189,9 +177,10 @@ impl Dispatcher {
         &self,
         app: &Arc<Application>,
         messages: Vec<Message>,
+        caller: Option<&Share>,
         timeout: Option<Duration>,
     ) -> Option<Vec<Outcome>> {
-        let Some(_permit) = self.admission.admit(&app.in_flight) else {
+        let Some(_permit) = self.admission.admit(caller, &app.in_flight) else {
             for message in &messages {
                 record::note(&app.record, message.provider(), &busy());
             }

@@ -117,9 +117,16 @@ pub(super) fn batch(config: &Config) -> batch::Limits {
 }
 
 pub(super) fn admission(config: &Config) -> delivery::Settings {
+    let max_in_flight = config.server.max_in_flight;
+    let are_several = config.auth.credentials.len() > 1;
+    let left_to_others = if are_several { max_in_flight / 8 } else { 0 };
     delivery::Settings {
         max_in_flight_per_application: config.apns.max_in_flight_per_application,
-        max_in_flight: config.server.max_in_flight,
+        max_in_flight_per_caller: config
+            .server
+            .max_in_flight_per_caller
+            .unwrap_or(max_in_flight.saturating_sub(left_to_others)),
+        max_in_flight,
     }
 }
 

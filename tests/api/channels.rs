@@ -109,6 +109,92 @@ async fn a_broadcast_goes_to_its_channel() {
     bench.stop().await;
 }
 
+/// Under the channel's own path it is the same message, and a call like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broadcast_has_a_path_of_its_own() {
+    let bench = bench(|_| ()).await;
+    let id = channel(&bench, "0").await;
+    let path = path(&id).replace("?application_id=app", "");
+    bench.peer.simulator.clear();
+    let post = |fields: &[(&str, &str)]| {
+        bench.form(&path, &[&[("application_id", "app")], &UPDATE[..], fields].concat())
+    };
+
+    let first = seen(post(&[]).header("idempotency-key", "k")).await;
+    let again = seen(post(&[]).header("idempotency-key", "k")).await;
+
+    assert_eq!((first.told(), again.told()), (ok(), ok()));
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let message = bench.arrived();
+    assert_eq!(message.channel_id.as_deref(), Some(&*id));
+    assert_eq!(message.apns_id.as_deref(), first.header("apns-id"));
+    let json = json!({ "application_id": "app", "event": "end" }).to_string();
+    assert_eq!(bench.json(&path, &json).await.told(), ok());
+    let shown = seen(post(&[("preview", "1")])).await;
+    assert_eq!(shown.json()["request"]["headers"]["apns-channel-id"], *id);
+    for more in [("channel_id", &*id), ("device_token", TOKEN), ("device_tokens", "[\"ab\"]")] {
+        let refused = seen(post(&[more])).await;
+        assert_eq!(refused.code(), code(400, "conflicting_parameters"), "{more:?}");
+    }
+    let stream = bench.post(&path).header("content-type", "application/x-ndjson").body("{}\n");
+    assert_eq!(seen(stream).await.code(), code(415, "unsupported_media_type"));
+    let nothing = bench.form("/channels/a%20b", &[("application_id", "app"), ("event", "end")]);
+    assert_eq!(seen(nothing).await.code(), code(400, "invalid_channel_id"));
+    let unknown = bench.form("/channels/AAAA", &[("application_id", "app"), ("event", "end")]);
+    assert_eq!(seen(unknown).await.code(), code(404, "channel_not_found"));
+    bench.stop().await;
+}
+
+/// Each call about channels ends within the time that it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_call_is_the_callers_to_set() {
+    let bench = bench(|_| ()).await;
+    bench.peer.simulator.script(Rule::next(Answer::Never).forever());
+
+    let made = create(&bench, &[("timeout_ms", "200")]).await;
+    let listed = ask(&bench, Method::GET, "/channels?application_id=app&timeout_ms=200").await;
+
+    for late in [made, listed] {
+        assert_eq!(
+            (late.code(), late.json()["delivery"].as_str()),
+            (code(504, "apns_timeout"), Some("unknown"))
+        );
+    }
+    bench.peer.simulator.clear_script();
+    let zero = create(&bench, &[("timeout_ms", "0")]).await;
+    assert_eq!(zero.code(), code(400, "invalid_timeout_ms"));
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_about_channels_count_for_the_rate() {
+    let bench = Bench::configured(|config| {
+        let mut slow = credential("slow", "s", None);
+        (slow.rate_limit, slow.rate_burst) = (Some(1), Some(1));
+        config.auth.credentials = vec![slow];
+    })
+    .await;
+    let fields =
+        [("application_id", "app"), ("apns_key_id", "KEY1234567"), ("apns_team_id", "TEAM123456")];
+    let upload = bench.upload("apns_p8", &signing_key_p8(), &fields);
+    assert_eq!(seen(upload.basic_auth("slow", Some("s"))).await.status, 200);
+
+    // However slow this machine is, a limit of one a second shows at some point.
+    let mut answer = None;
+    for _ in 0..50 {
+        let path = format!("/channels?application_id=app&topic={TOPIC}");
+        let list = bench.relay.client.get(bench.relay.url(&path));
+        let listed = seen(list.basic_auth("slow", Some("s"))).await;
+        if listed.status != 200 {
+            answer = Some(listed);
+            break;
+        }
+    }
+
+    assert_eq!(answer.expect("there is a limit").code(), code(429, "rate_limited"));
+    bench.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_channel_takes_is_refused_before() {
     let bench = bench(|_| ()).await;
@@ -293,7 +379,7 @@ async fn calls_are_checked_as_the_others_are() {
     let patch = ask(&bench, Method::PATCH, "/channels/a").await;
     assert_eq!(
         (patch.code(), patch.header("allow")),
-        (code(405, "method_not_allowed"), Some("DELETE, GET"))
+        (code(405, "method_not_allowed"), Some("DELETE, GET, POST"))
     );
     assert_eq!(bench.count(), 0);
     bench.stop().await;

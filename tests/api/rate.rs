@@ -2,12 +2,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::future::JoinAll;
 use pushlet::config::Config;
+use pushlet::simulator::script::{Answer, Rule};
 use serde_json::{Value, json};
 
 use super::batch::results;
 use crate::support::relay::{TOKEN, credential};
-use crate::support::wire::{Bench, FORM, REGISTER, SEND, Seen, encoded, ok, seen};
+use crate::support::wire::{Bench, FORM, REGISTER, SEND, Seen, code, encoded, ok, seen};
 
 /// One credential that may send two messages at once and then one a second, and one that is free.
 fn limited(config: &mut Config) {
@@ -96,6 +98,47 @@ async fn a_stream_is_read_no_faster_than_its_caller_may_send() {
 
     let accepted = answer.body.lines().filter(|line| line.contains("\"response\":\"ok\"")).count();
     assert_eq!(accepted, 5, "{}", answer.body);
-    assert!(start.elapsed().as_secs() >= 1, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() >= 3, "{:?}", start.elapsed());
+    bench.stop().await;
+}
+
+/// Apple answers nothing: one caller takes all the places that it may, and another one's are free.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_holds_all_it_may_leaves_places_to_others() {
+    let bench = Bench::configured(|config| {
+        config.auth.credentials =
+            vec![credential("one", "1", None), credential("other", "2", None)];
+        config.server.max_in_flight = 8;
+    })
+    .await;
+    let pem = crate::support::keys::Authority::new()
+        .apple_certificate(crate::support::relay::TOPIC)
+        .build()
+        .pem();
+    for id in ["a", "b"] {
+        let fields =
+            encoded(&[("application_id", id), ("apns_pem", std::str::from_utf8(&pem).unwrap())]);
+        assert_eq!(call(&bench, "one:1", REGISTER, FORM, fields).await.status, 200);
+    }
+    bench.peer.simulator.script(Rule::token(TOKEN, Answer::Never).forever());
+    let send = |user: &'static str, id: &str, token: &str| {
+        let message = json!({ "application_id": id, "device_token": token, "alert": "x" });
+        call(&bench, user, SEND, "application/json", message.to_string())
+    };
+    let held = async { (0..7).map(|_| send("one:1", "a", TOKEN)).collect::<JoinAll<_>>().await };
+    let others = async {
+        while bench.peer.simulator.received().len() < 7 {
+            tokio::task::yield_now().await;
+        }
+        (send("one:1", "b", "ab").await, send("other:2", "b", "ab").await)
+    };
+
+    let (refused, served) = tokio::select! {
+        answers = others => answers,
+        answers = held => panic!("they are held: {answers:?}"),
+    };
+
+    assert_eq!(refused.code(), code(503, "overloaded"));
+    assert_eq!(served.told(), ok());
     bench.stop().await;
 }

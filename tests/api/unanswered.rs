@@ -132,11 +132,11 @@ async fn a_tls_alert_on_our_certificate_is_502() {
 /// The only place is taken by a message that Apple never answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_calls_than_may_be_held_are_503_at_once() {
-    for change in
-        [(|config| config.apns.max_in_flight_per_application = 1) as fn(&mut Config), |config| {
-            config.server.max_in_flight = 1
-        }]
-    {
+    for change in [
+        (|config| config.apns.max_in_flight_per_application = 1) as fn(&mut Config),
+        |config| config.server.max_in_flight_per_caller = Some(1),
+        |config| config.server.max_in_flight = 1,
+    ] {
         let bench = bench(change).await;
         bench.peer.simulator.script(Rule::token(TOKEN, Answer::Never));
         let first = send(&bench, &[]);

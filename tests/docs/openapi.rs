@@ -22,11 +22,11 @@ const HEADERS_OF_HTTP: &[&str] = &[
 /// Members that a legacy endpoint behind the relay may answer, and no code of ours.
 const MEMBERS_OF_OTHERS: &[&str] = &["failed_registration_ids", "openapi", "registration_id"];
 
-/// A route is a path in a function whose name ends in `routes`, and the handler after it.
+/// A route is a path in a function whose name ends in `routes`, and the handlers after it.
 struct Route {
     path: String,
-    /// The file of the handler's module.
-    handler: PathBuf,
+    /// Each method, and the file of its handler's module.
+    handlers: Vec<(String, PathBuf)>,
 }
 
 #[test]
@@ -59,9 +59,12 @@ fn routes_stand_where_they_are_looked_for() {
 fn every_parameter_of_a_body_is_described() {
     let mut of_module = BTreeMap::<PathBuf, BTreeSet<String>>::new();
     for route in routes() {
-        let described = of_module.entry(route.handler).or_default();
-        for operation in operations().iter().filter(|operation| operation.path == route.path) {
-            described.extend(operation.parameters());
+        for (method, module) in route.handlers {
+            let described = of_module.entry(module).or_default();
+            let is_it = |one: &&Operation| one.path == route.path && one.method == method;
+            for operation in operations().iter().filter(is_it) {
+                described.extend(operation.parameters());
+            }
         }
     }
     for (module, described) in of_module {
@@ -351,18 +354,27 @@ fn routes() -> Vec<Route> {
             let mut rest = function;
             while let Some((before, after)) = rest.split_once("\"/") {
                 let (path, after) = after.split_once('"').unwrap();
-                // A loop over paths names the handler after the last.
-                let handler =
-                    after.split_once(".to(").unwrap_or_else(|| panic!("{path} in {before}")).1;
-                let handler = handler.split_once("::").unwrap_or_else(|| {
-                    panic!("write the handler of /{path} as `module::function`, so that {PLACE} can be held against it")
-                });
-                routes.push(Route { path: format!("/{path}"), handler: module(&file, handler.0) });
+                // A loop over paths names the handlers after the last.
+                let own = after.split("\"/").next().unwrap();
+                let handlers = handlers(&file, if own.contains("().to(") { own } else { after });
+                assert!(
+                    !handlers.is_empty(),
+                    "write the handlers of /{path}, after `{before}`, as `module::function`, so \
+                     that {PLACE} can be held against them"
+                );
+                routes.push(Route { path: format!("/{path}"), handlers });
                 rest = after;
             }
         }
     }
     routes
+}
+
+/// Such as `web::get().to(module::function)`.
+fn handlers(file: &Path, text: &str) -> Vec<(String, PathBuf)> {
+    let parts = text.split("web::").filter_map(|part| part.split_once("().to("));
+    let named = parts.filter_map(|(method, rest)| Some((method, rest.split_once("::")?.0)));
+    named.map(|(method, name)| (method.to_uppercase(), module(file, name))).collect()
 }
 
 /// The file of a module that stands beside, or below, the file that names it.
