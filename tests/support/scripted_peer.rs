@@ -1,12 +1,15 @@
 //! An APNs that misbehaves on purpose: TLS and raw HTTP/2 frames (RFC 9113), written by hand, each
 //! connection led by a script. What it took is on record, as the witness of what callers are told.
 
-use std::collections::HashMap;
+mod answering;
+mod reading;
+mod record;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openssl::ssl::{
@@ -15,12 +18,15 @@ use openssl::ssl::{
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_openssl::SslStream;
 
+pub use self::answering::Answering;
+use self::reading::Reader;
+pub use self::record::Record;
 use super::keys::{Authority, Identity};
 
 const DATA: u8 = 0;
@@ -94,47 +100,6 @@ impl Tls {
             }
         }
         builder.build()
-    }
-}
-
-/// What the peer did, message by message; a message is known by the text of its alert.
-#[derive(Default)]
-pub struct Record {
-    accepted: Mutex<Vec<String>>,
-    arrived: Mutex<Vec<String>>,
-    connections: AtomicUsize,
-    open: AtomicUsize,
-    chain: AtomicUsize,
-}
-
-impl Record {
-    /// The messages that were answered with 200, or processed and left without an answer.
-    pub fn accepted(&self) -> Vec<String> {
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The messages that came whole, whatever became of them.
-    pub fn arrived(&self) -> Vec<String> {
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// How many TLS connections were made.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-
-    /// How many certificates the relay sent beside its own, at most.
-    pub fn chain(&self) -> usize {
-        self.chain.load(Ordering::SeqCst)
-    }
-
-    /// How many of them have not ended.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
-    }
-
-    fn note(list: &Mutex<Vec<String>>, message: &str) {
-        list.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
     }
 }
 
@@ -325,188 +290,4 @@ impl std::ops::Deref for Conn {
     fn deref(&self) -> &Answering {
         &self.answering
     }
-}
-
-/// The writing side of a connection.
-#[derive(Clone)]
-pub struct Answering {
-    writer: Arc<tokio::sync::Mutex<WriteHalf<SslStream<TcpStream>>>>,
-    record: Arc<Record>,
-}
-
-impl Answering {
-    /// Writes a frame. The relay may have left: then it is lost.
-    pub async fn frame(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut bytes = vec![length[1], length[2], length[3], kind, flags];
-        bytes.extend_from_slice(&stream.to_be_bytes());
-        bytes.extend_from_slice(payload);
-        let mut writer = self.writer.lock().await;
-        let _ = writer.write_all(&bytes).await;
-        let _ = writer.flush().await;
-    }
-
-    pub async fn settings(&self, settings: &[(u16, u32)]) {
-        let mut payload = Vec::new();
-        for (id, value) in settings {
-            payload.extend_from_slice(&id.to_be_bytes());
-            payload.extend_from_slice(&value.to_be_bytes());
-        }
-        self.frame(SETTINGS, 0, 0, &payload).await;
-    }
-
-    pub async fn goaway(&self, last: u32, code: u32, debug: &str) {
-        let mut payload = last.to_be_bytes().to_vec();
-        payload.extend_from_slice(&code.to_be_bytes());
-        payload.extend_from_slice(debug.as_bytes());
-        self.frame(GOAWAY, 0, 0, &payload).await;
-    }
-
-    pub async fn reset(&self, stream: u32, code: u32) {
-        self.frame(RST_STREAM, 0, stream, &code.to_be_bytes()).await;
-    }
-
-    /// Takes responsibility for a message and says so.
-    pub async fn accept(&self, request: &Request) {
-        self.take(request);
-        self.status(request.stream, 200).await;
-    }
-
-    /// Takes responsibility for a message and does not say so.
-    pub fn take(&self, request: &Request) {
-        Record::note(&self.record.accepted, &request.message);
-    }
-
-    /// An answer without a body.
-    pub async fn status(&self, stream: u32, status: u16) {
-        self.head(stream, status, &[], END_STREAM).await;
-    }
-
-    /// A refusal in Apple's form.
-    pub async fn refuse(&self, stream: u32, status: u16, reason: &str) {
-        self.answer(stream, status, &[], &format!(r#"{{"reason":"{reason}"}}"#)).await;
-    }
-
-    /// An answer with headers and a body.
-    pub async fn answer(&self, stream: u32, status: u16, headers: &[(&str, &str)], body: &str) {
-        self.head(stream, status, headers, 0).await;
-        self.frame(DATA, END_STREAM, stream, body.as_bytes()).await;
-    }
-
-    /// The first half of an answer whose other half never comes.
-    pub async fn half_answer(&self, stream: u32, status: u16, half_body: &str) {
-        self.head(stream, status, &[("content-length", "100")], 0).await;
-        self.frame(DATA, 0, stream, half_body.as_bytes()).await;
-    }
-
-    /// The first bytes of a HEADERS frame that never ends.
-    pub async fn half_headers(&self, stream: u32) {
-        let mut bytes = vec![0, 0, 100, HEADERS, END_STREAM | END_HEADERS];
-        bytes.extend_from_slice(&stream.to_be_bytes());
-        bytes.push(0x88);
-        let mut writer = self.writer.lock().await;
-        let _ = writer.write_all(&bytes).await;
-        let _ = writer.flush().await;
-    }
-
-    /// Opens the connection's window.
-    pub async fn open_window(&self, stream: u32, bytes: u32) {
-        self.frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes()).await;
-    }
-
-    /// HEADERS, with as many CONTINUATIONs as they take.
-    async fn head(&self, stream: u32, status: u16, headers: &[(&str, &str)], end: u8) {
-        let mut block = match status {
-            200 => vec![0x88],
-            other => [&[0x08, 3][..], other.to_string().as_bytes()].concat(),
-        };
-        for (name, value) in headers {
-            block.push(0);
-            text(&mut block, name);
-            text(&mut block, value);
-        }
-        let chunks: Vec<&[u8]> = block.chunks(16_384).collect();
-        let last = chunks.len() - 1;
-        for (place, chunk) in chunks.into_iter().enumerate() {
-            let kind = if place == 0 { HEADERS } else { CONTINUATION };
-            let first = if place == 0 { end } else { 0 };
-            let flags = first | if place == last { END_HEADERS } else { 0 };
-            self.frame(kind, flags, stream, chunk).await;
-        }
-    }
-}
-
-/// A string of HPACK without Huffman (RFC 7541 §5.1, §5.2).
-fn text(block: &mut Vec<u8>, text: &str) {
-    let length = text.len();
-    if length < 127 {
-        block.push(u8::try_from(length).unwrap());
-    } else {
-        block.push(127);
-        let mut rest = length - 127;
-        while rest >= 128 {
-            block.push(u8::try_from(rest % 128).unwrap() | 128);
-            rest /= 128;
-        }
-        block.push(u8::try_from(rest).unwrap());
-    }
-    block.extend_from_slice(text.as_bytes());
-}
-
-struct Reader {
-    reader: ReadHalf<SslStream<TcpStream>>,
-    events: mpsc::UnboundedSender<Event>,
-    answering: Answering,
-    habits: Arc<Habits>,
-}
-
-impl Reader {
-    async fn run(mut self) {
-        // An error is the end of the connection, which the script is told.
-        let _ = self.read().await;
-    }
-
-    async fn read(&mut self) -> std::io::Result<()> {
-        let mut preface = [0; 24];
-        self.reader.read_exact(&mut preface).await?;
-        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        let mut bodies: HashMap<u32, Vec<u8>> = HashMap::new();
-        loop {
-            let mut head = [0; 9];
-            self.reader.read_exact(&mut head).await?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-            let (kind, flags) = (head[3], head[4]);
-            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & LAST;
-            let mut payload = vec![0; length];
-            self.reader.read_exact(&mut payload).await?;
-            match kind {
-                SETTINGS if flags & ACK == 0 => self.answering.frame(SETTINGS, ACK, 0, &[]).await,
-                PING if flags & ACK == 0 && !self.habits.mute.load(Ordering::SeqCst) => {
-                    self.answering.frame(PING, ACK, 0, &payload).await;
-                }
-                HEADERS => {
-                    let _ = self.events.send(Event::Opened(stream));
-                }
-                DATA => {
-                    let body = bodies.entry(stream).or_default();
-                    body.extend_from_slice(&payload);
-                    if !self.habits.window_shut.load(Ordering::SeqCst) && length > 0 {
-                        self.answering.open_window(0, u32::try_from(length).unwrap()).await;
-                    }
-                    if flags & END_STREAM != 0 {
-                        let body = bodies.remove(&stream).unwrap_or_default();
-                        let message = alert_of(&body);
-                        Record::note(&self.answering.record.arrived, &message);
-                        let _ = self.events.send(Event::Whole(Request { stream, message }));
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-fn alert_of(body: &[u8]) -> String {
-    let payload: serde_json::Value = serde_json::from_slice(body).unwrap();
-    payload["aps"]["alert"].as_str().unwrap().to_owned()
 }

@@ -1,0 +1,72 @@
+//! Frames in: what a connection does with them before its script hears of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::io::{AsyncReadExt, ReadHalf};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_openssl::SslStream;
+
+use super::{
+    ACK, Answering, DATA, END_STREAM, Event, HEADERS, Habits, LAST, PING, Record, Request, SETTINGS,
+};
+
+pub(super) struct Reader {
+    pub(super) reader: ReadHalf<SslStream<TcpStream>>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+    pub(super) answering: Answering,
+    pub(super) habits: Arc<Habits>,
+}
+
+impl Reader {
+    pub(super) async fn run(mut self) {
+        // An error is the end of the connection, which the script is told.
+        let _ = self.read().await;
+    }
+
+    async fn read(&mut self) -> std::io::Result<()> {
+        let mut preface = [0; 24];
+        self.reader.read_exact(&mut preface).await?;
+        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let mut bodies: HashMap<u32, Vec<u8>> = HashMap::new();
+        loop {
+            let mut head = [0; 9];
+            self.reader.read_exact(&mut head).await?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let (kind, flags) = (head[3], head[4]);
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & LAST;
+            let mut payload = vec![0; length];
+            self.reader.read_exact(&mut payload).await?;
+            match kind {
+                SETTINGS if flags & ACK == 0 => self.answering.frame(SETTINGS, ACK, 0, &[]).await,
+                PING if flags & ACK == 0 && !self.habits.mute.load(Ordering::SeqCst) => {
+                    self.answering.frame(PING, ACK, 0, &payload).await;
+                }
+                HEADERS => {
+                    let _ = self.events.send(Event::Opened(stream));
+                }
+                DATA => {
+                    let body = bodies.entry(stream).or_default();
+                    body.extend_from_slice(&payload);
+                    if !self.habits.window_shut.load(Ordering::SeqCst) && length > 0 {
+                        self.answering.open_window(0, u32::try_from(length).unwrap()).await;
+                    }
+                    if flags & END_STREAM != 0 {
+                        let body = bodies.remove(&stream).unwrap_or_default();
+                        let message = alert_of(&body);
+                        Record::note(&self.answering.record.arrived, &message);
+                        let _ = self.events.send(Event::Whole(Request { stream, message }));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn alert_of(body: &[u8]) -> String {
+    let payload: serde_json::Value = serde_json::from_slice(body).unwrap();
+    payload["aps"]["alert"].as_str().unwrap().to_owned()
+}
