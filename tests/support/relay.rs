@@ -96,17 +96,20 @@ impl Relay {
 
     /// A call with a form body.
     pub async fn form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        answer(self.form_request(path, fields)).await
+    }
+
+    /// The same, to be sent yet.
+    pub fn form_request(&self, path: &str, fields: &[(&str, &str)]) -> reqwest::RequestBuilder {
         let body = fields.iter().fold(String::new(), |body, (name, value)| {
             let mut encoded = url::form_urlencoded::Serializer::new(body);
             encoded.append_pair(name, value);
             encoded.finish()
         });
-        let request = self
-            .client
+        self.client
             .post(self.url(path))
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(body);
-        answer(request).await
+            .body(body)
     }
 
     /// A call with a JSON body.

@@ -2,6 +2,7 @@
 //! connection led by a script. What it took is on record, as the witness of what callers are told.
 
 mod answering;
+mod hpack;
 mod reading;
 mod record;
 
@@ -203,6 +204,7 @@ struct Habits {
 #[derive(Debug, Clone)]
 pub struct Request {
     pub stream: u32,
+    pub apns_id: String,
     /// The text of its alert.
     pub message: String,
 }

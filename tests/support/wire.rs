@@ -139,7 +139,18 @@ impl Seen {
 
     /// Status and the member `error` of the body.
     pub fn code(&self) -> (u16, String) {
-        (self.status, self.json()["error"].as_str().unwrap_or_default().to_owned())
+        (self.status, self.error())
+    }
+
+    /// The member `error` of the body.
+    pub fn error(&self) -> String {
+        self.json()["error"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The `apns-id`: an accepted message has it in the header, the others in the body.
+    pub fn apns_id(&self) -> Option<String> {
+        let of_failure = || self.json()["apns_id"].as_str().map(ToOwned::to_owned);
+        self.header("apns-id").map(ToOwned::to_owned).or_else(of_failure)
     }
 
     pub fn json(&self) -> serde_json::Value {

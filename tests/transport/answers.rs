@@ -6,15 +6,12 @@ use futures_util::future::join_all;
 use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout};
 
-use super::{HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, count, eventually, meet, short};
+use super::{
+    HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, count, eventually, meet, number, short,
+};
 use crate::support::keys::signing_key_p8;
 use crate::support::relay::TOKEN;
-use crate::support::scripted_peer::{Conn, Request, STREAMS};
-
-/// The number in the text of a message.
-fn number(request: &Request) -> usize {
-    request.message.rsplit(' ').next().unwrap().parse().unwrap()
-}
+use crate::support::scripted_peer::{Conn, STREAMS};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_out_of_order_find_their_callers() {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::{HUNDRED_STREAMS, Told, assert_all, assert_true, count, eventually, meet, short, word};
-use crate::support::relay::Answer;
+use super::{
+    HUNDRED_STREAMS, Told, assert_all, assert_retried, assert_true, count, eventually, meet, short,
+    word,
+};
 use crate::support::scripted_peer::{Conn, ENHANCE_YOUR_CALM, LAST, NO_ERROR, REFUSED_STREAM};
 
 /// Takes 40 requests, answers those up to the 20th after a GOAWAY that names the stream that
@@ -31,6 +33,7 @@ async fn what_a_goaway_leaves_out_goes_out_again() {
 
     assert_all(&told, "ok");
     assert_true(&told, &peer.record);
+    assert_retried(20, &peer.record);
     bench.relay.stop().await;
 }
 
@@ -256,7 +259,7 @@ async fn a_goaway_for_another_reason_is_no_matter_of_the_credential() {
     )
     .await;
 
-    let told: Vec<(String, Answer)> = bench.load(50).await;
+    let told: Vec<Told> = bench.load(50).await;
 
     assert!(told.iter().all(|call| word(call) == "ok"), "{told:?}");
     assert_true(&told, &peer.record);

@@ -28,8 +28,9 @@ use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use crate::support::keys::Authority;
-use crate::support::relay::{Answer, Relay, TOKEN};
-use crate::support::scripted_peer::{Conn, Record, ScriptedPeer, Tls};
+use crate::support::relay::{Relay, TOKEN};
+use crate::support::scripted_peer::{Conn, Record, Request, ScriptedPeer, Tls};
+use crate::support::wire::{SEND, Seen, seen};
 
 /// What the script of a healthy peer says first.
 const HUNDRED_STREAMS: &[(u16, u32)] = &[(crate::support::scripted_peer::STREAMS, 100)];
@@ -38,7 +39,7 @@ const HUNDRED_STREAMS: &[(u16, u32)] = &[(crate::support::scripted_peer::STREAMS
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A call, known by the text of its alert, and what its caller was told.
-type Told = (String, Answer);
+type Told = (String, Seen);
 
 /// A relay with one application.
 struct Bench {
@@ -81,7 +82,7 @@ impl Bench {
         let message = format!("message {}", self.sent.fetch_add(1, Ordering::SeqCst));
         let fields = [("application_id", "app"), ("device_token", TOKEN), ("alert", &*message)];
         let fields = [&fields[..], more].concat();
-        let answer = timeout(PATIENCE, self.relay.form("/send_notification", &fields)).await;
+        let answer = timeout(PATIENCE, seen(self.relay.form_request(SEND, &fields))).await;
         (message, answer.expect("a call is answered"))
     }
 
@@ -135,7 +136,8 @@ fn word((_, answer): &Told) -> String {
 }
 
 /// Asserts that nobody was told what is not so: `ok` was taken by the peer, and what is not `ok`
-/// and not `unknown` was not. Nothing was taken twice.
+/// and not `unknown` was not. Nothing was taken twice. Each message had one id, however often it
+/// went out.
 fn assert_true(told: &[Told], record: &Record) {
     let mut taken: HashMap<String, usize> = HashMap::new();
     for message in record.accepted() {
@@ -150,6 +152,31 @@ fn assert_true(told: &[Told], record: &Record) {
         };
         assert!(is_true, "taken {times} times, and told: {call:?}");
     }
+    assert_ids(told, record);
+}
+
+/// Asserts that all tries of a message carried the `apns-id` that its caller was told, and that no
+/// other message had that.
+fn assert_ids(told: &[Told], record: &Record) {
+    let ids = record.ids();
+    let mut owners = HashMap::new();
+    for (message, answer) in told {
+        let Some(tries) = ids.get(message) else { continue };
+        let id = answer.apns_id().expect("what was sent has an id");
+        assert!(tries.iter().all(|tried| *tried == id), "{message}, {id}, went out as {tries:?}");
+        assert_eq!(owners.insert(id, message), None, "two messages have this id");
+    }
+}
+
+/// Asserts that at least so many messages went out more than once.
+fn assert_retried(messages: usize, record: &Record) {
+    let retried = record.ids().values().filter(|tries| tries.len() > 1).count();
+    assert!(retried >= messages, "{retried} messages went out more than once");
+}
+
+/// The number in the text of a message.
+fn number(request: &Request) -> usize {
+    request.message.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// Asserts that every call was told this.

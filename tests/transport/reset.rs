@@ -3,21 +3,20 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-use super::{HUNDRED_STREAMS, assert_all, assert_true, count, meet};
-use crate::support::scripted_peer::{
-    CANCEL, Conn, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, Request,
-};
+use futures_util::future::join_all;
+
+use super::{HUNDRED_STREAMS, assert_all, assert_retried, assert_true, count, meet, number};
+use crate::support::scripted_peer::{CANCEL, Conn, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM};
 
 /// Resets the first try of every third message.
 async fn resets(mut conn: Conn, code: u32, tried: Arc<Mutex<HashSet<String>>>) {
     conn.settings(HUNDRED_STREAMS).await;
-    while let Some(Request { stream, message }) = conn.request().await {
-        let number: usize = message.rsplit(' ').next().unwrap().parse().unwrap();
-        let is_first = tried.lock().unwrap().insert(message.clone());
-        if is_first && number.is_multiple_of(3) {
-            conn.reset(stream, code).await;
+    while let Some(request) = conn.request().await {
+        let is_first = tried.lock().unwrap().insert(request.message.clone());
+        if is_first && number(&request).is_multiple_of(3) {
+            conn.reset(request.stream, code).await;
         } else {
-            conn.accept(&Request { stream, message }).await;
+            conn.accept(&request).await;
         }
     }
 }
@@ -32,6 +31,7 @@ async fn a_refused_stream_goes_out_again() {
 
     assert_all(&told, "ok");
     assert_true(&told, &peer.record);
+    assert_retried(50, &peer.record);
     bench.relay.stop().await;
 }
 
@@ -57,10 +57,11 @@ async fn an_unanswered_message_goes_out_once_more_if_its_caller_wants_that() {
         meet(|_| (), move |conn| resets(conn, INTERNAL_ERROR, Arc::clone(&tried))).await;
 
     let calls = (0..30).map(|_| bench.send_with(&[("at_least_once", "true")]));
-    let told = futures_util::future::join_all(calls).await;
+    let told = join_all(calls).await;
 
     assert_all(&told, "ok");
     assert_true(&told, &peer.record);
+    assert_retried(10, &peer.record);
     bench.relay.stop().await;
 }
 
@@ -68,7 +69,7 @@ async fn an_unanswered_message_goes_out_once_more_if_its_caller_wants_that() {
 /// with `NO_ERROR`.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_answer_followed_by_a_reset_is_an_answer() {
-    let (bench, _peer) = meet(
+    let (bench, peer) = meet(
         |_| (),
         |mut conn| async move {
             conn.settings(HUNDRED_STREAMS).await;
@@ -83,6 +84,7 @@ async fn an_early_answer_followed_by_a_reset_is_an_answer() {
     let told = bench.load(100).await;
 
     assert_all(&told, "apns_rejected");
+    assert_true(&told, &peer.record);
     bench.relay.stop().await;
 }
 

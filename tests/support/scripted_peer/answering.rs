@@ -58,7 +58,7 @@ impl Answering {
 
     /// Takes responsibility for a message and does not say so.
     pub fn take(&self, request: &Request) {
-        Record::note(&self.record.accepted, &request.message);
+        self.record.accept(&request.message);
     }
 
     /// An answer without a body.

@@ -9,8 +9,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_openssl::SslStream;
 
+use super::hpack::Decoder;
 use super::{
-    ACK, Answering, DATA, END_STREAM, Event, HEADERS, Habits, LAST, PING, Record, Request, SETTINGS,
+    ACK, Answering, DATA, END_HEADERS, END_STREAM, Event, HEADERS, Habits, LAST, PING, Request,
+    SETTINGS,
 };
 
 pub(super) struct Reader {
@@ -30,7 +32,8 @@ impl Reader {
         let mut preface = [0; 24];
         self.reader.read_exact(&mut preface).await?;
         assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        let mut bodies: HashMap<u32, Vec<u8>> = HashMap::new();
+        let mut decoder = Decoder::default();
+        let mut open: HashMap<u32, (String, Vec<u8>)> = HashMap::new();
         loop {
             let mut head = [0; 9];
             self.reader.read_exact(&mut head).await?;
@@ -45,25 +48,35 @@ impl Reader {
                     self.answering.frame(PING, ACK, 0, &payload).await;
                 }
                 HEADERS => {
+                    assert!(flags & END_HEADERS != 0, "requests have few headers");
+                    let apns_id = apns_id_of(decoder.read(&payload));
+                    open.insert(stream, (apns_id, Vec::new()));
                     let _ = self.events.send(Event::Opened(stream));
                 }
                 DATA => {
-                    let body = bodies.entry(stream).or_default();
+                    let (apns_id, body) = open.get_mut(&stream).unwrap();
                     body.extend_from_slice(&payload);
                     if !self.habits.window_shut.load(Ordering::SeqCst) && length > 0 {
                         self.answering.open_window(0, u32::try_from(length).unwrap()).await;
                     }
                     if flags & END_STREAM != 0 {
-                        let body = bodies.remove(&stream).unwrap_or_default();
-                        let message = alert_of(&body);
-                        Record::note(&self.answering.record.arrived, &message);
-                        let _ = self.events.send(Event::Whole(Request { stream, message }));
+                        let (apns_id, message) = (std::mem::take(apns_id), alert_of(body));
+                        open.remove(&stream);
+                        let request = Request { stream, apns_id, message };
+                        self.answering.record.arrive(&request);
+                        let _ = self.events.send(Event::Whole(request));
                     }
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// Empty where a pool is tested alone, which adds no headers.
+fn apns_id_of(headers: Vec<(String, String)>) -> String {
+    let id = headers.into_iter().find(|(name, _)| name == "apns-id");
+    id.map(|(_, id)| id).unwrap_or_default()
 }
 
 fn alert_of(body: &[u8]) -> String {

@@ -1,13 +1,16 @@
 //! The witness: what the peer took, and on how many connections.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use super::Request;
 
 /// What the peer did, message by message; a message is known by the text of its alert.
 #[derive(Default)]
 pub struct Record {
-    pub(super) accepted: Mutex<Vec<String>>,
-    pub(super) arrived: Mutex<Vec<String>>,
+    accepted: Mutex<Vec<String>>,
+    arrived: Mutex<Vec<(String, String)>>,
     pub(super) connections: AtomicUsize,
     pub(super) open: AtomicUsize,
     pub(super) chain: AtomicUsize,
@@ -19,9 +22,29 @@ impl Record {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn accept(&self, message: &str) {
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.push(message.to_owned());
+    }
+
     /// The messages that came whole, whatever became of them.
     pub fn arrived(&self) -> Vec<String> {
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        arrived.iter().map(|(message, _)| message.clone()).collect()
+    }
+
+    /// The `apns-id` of each try of each message that came whole.
+    pub fn ids(&self) -> HashMap<String, Vec<String>> {
+        let mut ids: HashMap<_, Vec<_>> = HashMap::new();
+        for (message, id) in &*self.arrived.lock().unwrap_or_else(PoisonError::into_inner) {
+            ids.entry(message.clone()).or_default().push(id.clone());
+        }
+        ids
+    }
+
+    pub(super) fn arrive(&self, request: &Request) {
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        arrived.push((request.message.clone(), request.apns_id.clone()));
     }
 
     /// How many TLS connections were made.
@@ -37,9 +60,5 @@ impl Record {
     /// How many of them have not ended.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn note(list: &Mutex<Vec<String>>, message: &str) {
-        list.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
     }
 }
