@@ -209,8 +209,15 @@ pub struct Request {
     pub message: String,
 }
 
+/// The head of a request, before its body has come.
+#[derive(Debug, Clone)]
+pub struct Head {
+    pub stream: u32,
+    pub apns_id: String,
+}
+
 enum Event {
-    Opened(u32),
+    Opened(Head),
     Whole(Request),
 }
 
@@ -235,10 +242,10 @@ impl Conn {
     }
 
     /// The next stream that is opened, before its body has come.
-    pub async fn opened(&mut self) -> Option<u32> {
+    pub async fn opened(&mut self) -> Option<Head> {
         loop {
-            if let Event::Opened(stream) = self.received.recv().await? {
-                return Some(stream);
+            if let Event::Opened(head) = self.received.recv().await? {
+                return Some(head);
             }
         }
     }

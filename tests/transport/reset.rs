@@ -4,9 +4,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
+use uuid::Uuid;
 
 use super::{HUNDRED_STREAMS, assert_all, assert_retried, assert_true, count, meet, number};
-use crate::support::scripted_peer::{CANCEL, Conn, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM};
+use crate::support::scripted_peer::{
+    CANCEL, Conn, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, STREAMS, WINDOW,
+};
 
 /// Resets the first try of every third message.
 async fn resets(mut conn: Conn, code: u32, tried: Arc<Mutex<HashSet<String>>>) {
@@ -73,9 +76,9 @@ async fn an_early_answer_followed_by_a_reset_is_an_answer() {
         |_| (),
         |mut conn| async move {
             conn.settings(HUNDRED_STREAMS).await;
-            while let Some(stream) = conn.opened().await {
-                conn.refuse(stream, 400, "PayloadEmpty").await;
-                conn.reset(stream, NO_ERROR).await;
+            while let Some(head) = conn.opened().await {
+                conn.refuse(head.stream, 400, "PayloadEmpty").await;
+                conn.reset(head.stream, NO_ERROR).await;
             }
         },
     )
@@ -86,6 +89,54 @@ async fn an_early_answer_followed_by_a_reset_is_an_answer() {
     assert_all(&told, "apns_rejected");
     assert_true(&told, &peer.record);
     bench.relay.stop().await;
+}
+
+/// The first hundred are taken by their heads alone: their bodies find the window shut.
+async fn takes_a_hundred_unread(mut conn: Conn, is_reset: bool) {
+    conn.settings(&[(STREAMS, 100), (WINDOW, 0)]).await;
+    let mut answered = HashSet::new();
+    for _ in 0..100 {
+        let Some(head) = conn.opened().await else { return };
+        answered.insert(head.stream);
+        conn.take_unread(&head);
+        conn.status(head.stream, 200).await;
+        if is_reset {
+            conn.reset(head.stream, NO_ERROR).await;
+        }
+    }
+    conn.settings(&[(WINDOW, 65_535)]).await;
+    while let Some(request) = conn.request().await {
+        // Without a reset a body may still come, and is of no interest.
+        if !answered.contains(&request.stream) {
+            conn.accept(&request).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_before_its_body_came_is_taken_and_its_connection_goes_on() {
+    for is_reset in [true, false] {
+        let change = |config: &mut pushlet::config::Config| {
+            config.apns.connections_per_application = 1;
+        };
+        let (bench, peer) = meet(change, move |conn| takes_a_hundred_unread(conn, is_reset)).await;
+        // The witness knows them by their ids, for it did not read their text.
+        let early = (0..100).map(|_| async {
+            let id = Uuid::new_v4().to_string();
+            let (_, answer) = bench.send_with(&[("apns_id", &id)]).await;
+            (id, answer)
+        });
+
+        let told = join_all(early).await;
+        let later = bench.load(50).await;
+
+        assert_all(&told, "ok");
+        assert_all(&later, "ok");
+        assert!(!is_reset || peer.record.arrived().len() == 50, "no body of the first ones came");
+        assert_true(&[told, later].concat(), &peer.record);
+        assert_eq!(peer.record.connections(), 1);
+        bench.relay.stop().await;
+    }
 }
 
 /// A refusal whose reason was lost: the message was not accepted, and whether its token is dead is

@@ -7,8 +7,8 @@ use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
 use super::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, Record, Request,
-    SETTINGS, WINDOW_UPDATE,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Head, RST_STREAM, Record,
+    Request, SETTINGS, WINDOW_UPDATE,
 };
 
 /// The writing side of a connection.
@@ -59,6 +59,11 @@ impl Answering {
     /// Takes responsibility for a message and does not say so.
     pub fn take(&self, request: &Request) {
         self.record.accept(&request.message);
+    }
+
+    /// The same of a message that was not read: it is on record by its `apns-id`.
+    pub fn take_unread(&self, head: &Head) {
+        self.record.accept(&head.apns_id);
     }
 
     /// An answer without a body.

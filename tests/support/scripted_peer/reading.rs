@@ -11,8 +11,8 @@ use tokio_openssl::SslStream;
 
 use super::hpack::Decoder;
 use super::{
-    ACK, Answering, DATA, END_HEADERS, END_STREAM, Event, HEADERS, Habits, LAST, PING, Request,
-    SETTINGS,
+    ACK, Answering, DATA, END_HEADERS, END_STREAM, Event, HEADERS, Habits, Head, LAST, PING,
+    Request, SETTINGS,
 };
 
 pub(super) struct Reader {
@@ -50,8 +50,8 @@ impl Reader {
                 HEADERS => {
                     assert!(flags & END_HEADERS != 0, "requests have few headers");
                     let apns_id = apns_id_of(decoder.read(&payload));
-                    open.insert(stream, (apns_id, Vec::new()));
-                    let _ = self.events.send(Event::Opened(stream));
+                    open.insert(stream, (apns_id.clone(), Vec::new()));
+                    let _ = self.events.send(Event::Opened(Head { stream, apns_id }));
                 }
                 DATA => {
                     let (apns_id, body) = open.get_mut(&stream).unwrap();
