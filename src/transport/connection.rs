@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::AbortHandle;
 use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
@@ -29,6 +28,7 @@ use tokio_openssl::SslStream;
 
 use super::error::{Error, Refusal, certificate_alert, describe, goaway_reason};
 use super::pool::{ConnectionFacts, ConnectionId};
+use super::stream::Body;
 use super::tls::{Endpoint, Identity, Trust};
 use crate::metrics::Closed;
 
@@ -36,11 +36,11 @@ use crate::metrics::Closed;
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The driver of a connection, as `h2` has it.
-pub(super) type Driver = Connection<Tap, Bytes>;
+pub(super) type Driver = Connection<Tap, Body>;
 
 /// A connection that is through the gate.
 pub(super) struct Fresh {
-    pub(super) send: SendRequest<Bytes>,
+    pub(super) send: SendRequest<Body>,
     pub(super) driver: Driver,
     pub(super) ping: PingPong,
     pub(super) seen: Arc<Seen>,
@@ -315,7 +315,7 @@ fn ended(seen: &Seen) -> Trouble {
 /// A connection in the pool.
 pub(super) struct Conn {
     pub(super) id: ConnectionId,
-    pub(super) send: SendRequest<Bytes>,
+    pub(super) send: SendRequest<Body>,
     pub(super) ping: PingPong,
     /// When the PING under way has to be answered.
     pub(super) ping_due: Option<Instant>,

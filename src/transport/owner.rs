@@ -23,7 +23,7 @@ use super::error::{Error, Refusal};
 use super::homes::Homes;
 use super::nudge::Nudge;
 use super::pool::{Command, ConnectionId, Job, Plan};
-use super::stream::{Landed, Stream, Written};
+use super::stream::{Landed, Stream, Upload, Written};
 use super::{Endpoint, Identity, Settings, Trust};
 use crate::metrics::{Closed, Peer};
 
@@ -371,7 +371,7 @@ fn write(conn: &mut Conn, job: Box<Job>, max_answer_bytes: usize, now: Instant) 
     }
     let bytes = request.body.len();
     match open(conn, request.head, request.body) {
-        Ok((response, body)) => {
+        Ok((response, upload)) => {
             conn.streams += 1;
             conn.bytes += bytes;
             conn.sent += 1;
@@ -379,7 +379,7 @@ fn write(conn: &mut Conn, job: Box<Job>, max_answer_bytes: usize, now: Instant) 
             conn.quiet_since.get_or_insert(now);
             let deadline = request.deadline;
             let written = Written { connection: conn.id, bytes, at: now, deadline };
-            Some(Stream::new(written, response, body, max_answer_bytes, done))
+            Some(Stream::new(written, response, upload, max_answer_bytes, done))
         }
         Err(error) => {
             // Nothing of it left: `h2` refused to take it.
@@ -396,11 +396,7 @@ fn open(
     conn: &mut Conn,
     head: http::Request<()>,
     body: Bytes,
-) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
-    let empty = body.is_empty();
-    let (response, mut stream) = conn.send.send_request(head, empty)?;
-    if !empty {
-        stream.send_data(body, true)?;
-    }
-    Ok((response, stream))
+) -> Result<(h2::client::ResponseFuture, Upload), h2::Error> {
+    let (response, stream) = conn.send.send_request(head, body.is_empty())?;
+    Ok((response, Upload::start(stream, body)?))
 }

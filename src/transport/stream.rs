@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use tokio::sync::oneshot;
@@ -21,8 +22,7 @@ const LATE_LIMIT: Duration = Duration::from_secs(60);
 pub(super) struct Stream {
     request: Written,
     response: ResponseFuture,
-    /// Kept for the reset of a stream that stays unanswered; dropping it would not close anything.
-    request_body: SendStream<Bytes>,
+    upload: Upload,
     answer: Option<(Answer, RecvStream)>,
     /// Bytes of its body that are kept.
     max_answer_bytes: usize,
@@ -54,18 +54,18 @@ impl Stream {
     pub(super) fn new(
         request: Written,
         response: ResponseFuture,
-        request_body: SendStream<Bytes>,
+        upload: Upload,
         max_answer_bytes: usize,
         done: oneshot::Sender<Result<Answer, Error>>,
     ) -> Self {
         let (answer, done) = (None, Some(done));
-        Self { request, response, request_body, answer, max_answer_bytes, done }
+        Self { request, response, upload, answer, max_answer_bytes, done }
     }
 
     /// Resets a stream that nobody will wait for any longer, which ends it.
     pub(super) fn close_if_late(&mut self, now: Instant) {
         if now >= self.request.deadline + LATE_LIMIT {
-            self.request_body.send_reset(h2::Reason::CANCEL);
+            self.upload.stream.send_reset(h2::Reason::CANCEL);
         }
     }
 
@@ -134,6 +134,9 @@ impl Future for Stream {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landed> {
         let result = ready!(self.poll_answer(cx));
+        if result.is_ok() {
+            self.upload.finish();
+        }
         match self.done.take() {
             Some(done) => {
                 let Written { connection, bytes, at: written, .. } = self.request;
@@ -141,5 +144,53 @@ impl Future for Stream {
             }
             None => Poll::Pending,
         }
+    }
+}
+
+/// The request's side of a stream. Kept for its reset: dropping it would not close anything.
+pub(super) struct Upload {
+    stream: SendStream<Body>,
+    /// Alive until the body is written.
+    unwritten: Weak<()>,
+}
+
+impl Upload {
+    /// Hands the whole body to `h2`, which writes it as far as the flow-control windows let it.
+    pub(super) fn start(mut stream: SendStream<Body>, bytes: Bytes) -> Result<Self, h2::Error> {
+        let is_unwritten = Arc::new(());
+        let unwritten = Arc::downgrade(&is_unwritten);
+        if !bytes.is_empty() {
+            stream.send_data(Body { bytes, _is_unwritten: is_unwritten }, true)?;
+        }
+        Ok(Self { stream, unwritten })
+    }
+
+    /// The answer is whole. A peer may give it before it has the body (RFC 9113 §8.1), and if it
+    /// does not reset the stream then, what waits for its window would keep the stream's place
+    /// among those that it allows for as long as it likes.
+    fn finish(&mut self) {
+        if self.unwritten.strong_count() > 0 {
+            self.stream.send_reset(h2::Reason::CANCEL);
+        }
+    }
+}
+
+/// The body of a request, which `h2` drops when it is written.
+pub(super) struct Body {
+    bytes: Bytes,
+    _is_unwritten: Arc<()>,
+}
+
+impl Buf for Body {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
     }
 }

@@ -139,6 +139,31 @@ async fn what_was_taken_before_its_body_came_is_taken_and_its_connection_goes_on
     }
 }
 
+/// As many are answered as two times the streams that are allowed, and no body is ever read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_early_gives_its_stream_back() {
+    let change = |config: &mut pushlet::config::Config| {
+        super::short(config);
+        config.apns.connections_per_application = 1;
+    };
+    let (bench, peer) = meet(change, |mut conn| async move {
+        conn.settings(&[(STREAMS, 50), (WINDOW, 0)]).await;
+        while let Some(head) = conn.opened().await {
+            conn.refuse(head.stream, 400, "PayloadEmpty").await;
+        }
+    })
+    .await;
+
+    let told = bench.load(100).await;
+    let later = bench.load(50).await;
+
+    let told = [told, later].concat();
+    assert_all(&told, "apns_rejected");
+    assert_true(&told, &peer.record);
+    assert_eq!(peer.record.connections(), 1);
+    bench.relay.stop().await;
+}
+
 /// A refusal whose reason was lost: the message was not accepted, and whether its token is dead is
 /// learnt by asking again.
 #[tokio::test(flavor = "multi_thread")]
