@@ -282,6 +282,12 @@ impl Conn {
         self.habits.window_shut.store(true, Ordering::SeqCst);
     }
 
+    /// Opens it again, by this much at once.
+    pub async fn reopen_window(&self, bytes: u32) {
+        self.habits.window_shut.store(false, Ordering::SeqCst);
+        self.open_window(0, bytes).await;
+    }
+
     /// Reads no more, so that TCP's window fills.
     pub fn stop_reading(&self) {
         self.reading.abort();

@@ -7,7 +7,8 @@ use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, count, eventually, meet, number, short,
+    HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, count, eventually, filler, meet, number,
+    short,
 };
 use crate::support::keys::signing_key_p8;
 use crate::support::relay::TOKEN;
@@ -237,11 +238,6 @@ async fn a_clock_that_is_wrong_costs_no_storm_of_tokens_and_connections() {
     assert_all(&told, "apns_credentials_rejected");
     assert!(peer.record.connections() < 60, "{}", peer.record.connections());
     bench.relay.stop().await;
-}
-
-/// A message of some 1,350 bytes: 48 of them fill the byte budget of a connection (64 KiB).
-fn filler() -> String {
-    format!(r#"{{"filler":"{}"}}"#, "x".repeat(1_300))
 }
 
 #[tokio::test(flavor = "multi_thread")]

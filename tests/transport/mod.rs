@@ -14,6 +14,7 @@ mod reset;
 mod settings;
 mod silence;
 mod tls;
+mod window;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -79,8 +80,13 @@ impl Bench {
     }
 
     async fn send_with(&self, more: &[(&str, &str)]) -> Told {
+        self.send_as("app", more).await
+    }
+
+    async fn send_as(&self, application_id: &str, more: &[(&str, &str)]) -> Told {
         let message = format!("message {}", self.sent.fetch_add(1, Ordering::SeqCst));
-        let fields = [("application_id", "app"), ("device_token", TOKEN), ("alert", &*message)];
+        let fields =
+            [("application_id", application_id), ("device_token", TOKEN), ("alert", &*message)];
         let fields = [&fields[..], more].concat();
         let answer = timeout(PATIENCE, seen(self.relay.form_request(SEND, &fields))).await;
         (message, answer.expect("a call is answered"))
@@ -124,6 +130,11 @@ where
 fn short(config: &mut Config) {
     config.apns.timeout = Duration::from_secs(2);
     config.apns.connect_timeout = Duration::from_secs(1);
+}
+
+/// A message of some 1,350 bytes: 48 of them fill the byte budget of a connection (64 KiB).
+fn filler() -> String {
+    format!(r#"{{"filler":"{}"}}"#, "x".repeat(1_300))
 }
 
 /// What a caller was told of delivery: `ok`, `not_sent`, `unknown`, or the error of a refusal.
