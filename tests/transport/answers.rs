@@ -1,5 +1,7 @@
 //! What the peer answers, in any order, form and time.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -7,12 +9,12 @@ use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, count, eventually, filler, meet, number,
-    short,
+    HUNDRED_STREAMS, PATIENCE, Told, assert_all, assert_retried, assert_true, count, eventually,
+    filler, meet, number, short, word,
 };
 use crate::support::keys::signing_key_p8;
 use crate::support::relay::TOKEN;
-use crate::support::scripted_peer::{Conn, STREAMS};
+use crate::support::scripted_peer::{Conn, STREAMS, ScriptedPeer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_out_of_order_find_their_callers() {
@@ -48,28 +50,31 @@ async fn answers_out_of_order_find_their_callers() {
     bench.relay.stop().await;
 }
 
-/// Calls that are each first answered so; a second try is accepted.
+/// Calls that are each first answered so; a second try is accepted, unless it comes too soon.
 async fn answered_once(
     calls: usize,
     status: u16,
     headers: &'static [(&'static str, &'static str)],
     body: &'static str,
-) -> Vec<super::Told> {
-    let tried: std::sync::Arc<std::sync::Mutex<std::collections::HashSet<String>>> =
-        std::sync::Arc::default();
+) -> (Vec<Told>, ScriptedPeer) {
+    let tried = Arc::<Mutex<HashMap<String, Instant>>>::default();
+    let retry_after = headers.iter().find(|(name, _)| *name == "retry-after");
+    let pause = Duration::from_secs(retry_after.map_or(0, |(_, secs)| secs.parse().unwrap()));
     let (bench, peer) = meet(
         |_| (),
         move |mut conn: Conn| {
-            let tried = std::sync::Arc::clone(&tried);
+            let tried = Arc::clone(&tried);
             async move {
                 conn.settings(HUNDRED_STREAMS).await;
                 while let Some(request) = conn.request().await {
-                    if !tried.lock().unwrap().insert(request.message.clone()) {
-                        conn.accept(&request).await;
-                    } else if body.is_empty() && headers.is_empty() {
-                        conn.status(request.stream, status).await;
-                    } else {
-                        conn.answer(request.stream, status, headers, body).await;
+                    let now = Instant::now();
+                    let first = tried.lock().unwrap().insert(request.message.clone(), now);
+                    match first {
+                        None => conn.answer(request.stream, status, headers, body).await,
+                        Some(first) if now - first < pause => {
+                            conn.refuse(request.stream, 400, "TooSoon").await;
+                        }
+                        Some(_) => conn.accept(&request).await,
                     }
                 }
             }
@@ -81,7 +86,7 @@ async fn answered_once(
 
     assert_true(&told, &peer.record);
     bench.relay.stop().await;
-    told
+    (told, peer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,15 +99,20 @@ async fn a_peer_that_cannot_now_is_asked_once_more() {
         (503, &[], unavailable),
         (503, &[], r#"{"reason":"Shutdown"}"#),
         (503, &[("retry-after", "1")], unavailable),
+        (503, &[("retry-after", "1")], ""),
+        (500, &[("retry-after", "1")], r#"{"reason":"InternalServerError"}"#),
+        (500, &[("retry-after", "1")], ""),
     ] {
         // As many repeats as an application has without having earned any.
-        assert_all(&answered_once(10, status, headers, body).await, "ok");
+        let (told, peer) = answered_once(10, status, headers, body).await;
+        assert_all(&told, "ok");
+        assert_retried(10, &peer.record);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_in_trouble_is_not_sent_twice_the_load() {
-    let told = answered_once(100, 503, &[], "").await;
+    let (told, _) = answered_once(100, 503, &[], "").await;
 
     let (ok, rest): (Vec<_>, Vec<_>) =
         told.into_iter().partition(|(_, answer)| answer.status == 200);
@@ -124,8 +134,10 @@ async fn what_is_answered_is_what_the_caller_hears() {
         (403, &[], r#"{"reason":"InvalidProviderToken"}"#, (502, "apns_credentials_rejected")),
         // So long that it is no use to wait for it.
         (503, &[("retry-after", "3600")], "", (503, "apns_unavailable")),
+        (500, &[("retry-after", "3600")], "", (503, "apns_unavailable")),
     ] {
-        for (_, answer) in answered_once(100, status, headers, body).await {
+        let (told, _) = answered_once(100, status, headers, body).await;
+        for (_, answer) in told {
             let found = (answer.status, answer.error());
             assert_eq!(found, (expected.0, expected.1.to_owned()), "{}", answer.body);
         }
@@ -189,6 +201,56 @@ async fn slow_answers_hold_up_nobody_else() {
         assert_eq!(count(told, "ok"), told.len() * 9 / 10);
     }
     bench.relay.stop().await;
+}
+
+/// A case of every tenth answer coming late, by nearly or by more than the time that a call may take.
+async fn every_tenth_is_late(by: Duration, expected: &str) {
+    let (bench, peer) = meet(
+        |_| (),
+        move |mut conn| async move {
+            conn.settings(HUNDRED_STREAMS).await;
+            while let Some(request) = conn.request().await {
+                if number(&request) >= 100 || number(&request) % 10 != 9 {
+                    conn.accept(&request).await;
+                    continue;
+                }
+                conn.take(&request);
+                let answering = conn.answering();
+                tokio::spawn(async move {
+                    tokio::time::sleep(by).await;
+                    answering.status(request.stream, 200).await;
+                });
+            }
+        },
+    )
+    .await;
+    assert_eq!(bench.relay.config.apns.timeout, Duration::from_secs(10), "the default");
+    let timed = (0..100).map(|_| async {
+        let start = Instant::now();
+        (bench.send().await, start.elapsed())
+    });
+
+    let timed = join_all(timed).await;
+    let later = bench.load(50).await;
+
+    let mut told = Vec::new();
+    for (place, (call, took)) in timed.into_iter().enumerate() {
+        let is_late = place % 10 == 9;
+        assert_eq!(word(&call), if is_late { expected } else { "ok" }, "{by:?}: {call:?}");
+        assert!(is_late || took < Duration::from_secs(5), "{took:?}: nobody else waits for it");
+        told.push(call);
+    }
+    assert_all(&later, "ok");
+    assert_true(&[told, later].concat(), &peer.record);
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_within_the_default_timeout_counts_and_one_after_it_is_unknown() {
+    tokio::join!(
+        every_tenth_is_late(Duration::from_secs(9), "ok"),
+        every_tenth_is_late(Duration::from_secs(11), "unknown"),
+    );
 }
 
 /// A connection on which a provider token was called expired answers nothing else any more. That

@@ -76,8 +76,11 @@ impl Answering {
         self.answer(stream, status, &[], &format!(r#"{{"reason":"{reason}"}}"#)).await;
     }
 
-    /// An answer with headers and a body.
+    /// An answer with headers, and a body unless that is empty.
     pub async fn answer(&self, stream: u32, status: u16, headers: &[(&str, &str)], body: &str) {
+        if body.is_empty() {
+            return self.head(stream, status, headers, END_STREAM).await;
+        }
         self.head(stream, status, headers, 0).await;
         self.frame(DATA, END_STREAM, stream, body.as_bytes()).await;
     }
