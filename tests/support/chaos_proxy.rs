@@ -1,4 +1,4 @@
-//! TCP in the middle: forwards, delays, goes dead without a word, cuts.
+//! TCP in the middle: forwards, delays, goes dead without a word, cuts, leads elsewhere.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +25,8 @@ struct State {
     dead_until_era: u64,
     /// One way.
     delay: Duration,
+    /// Where new connections lead.
+    target: SocketAddr,
 }
 
 impl Drop for ChaosProxy {
@@ -38,12 +40,12 @@ impl ChaosProxy {
     pub async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = State { era: 1, dead_until_era: 0, delay: Duration::ZERO };
+        let state = State { era: 1, dead_until_era: 0, delay: Duration::ZERO, target };
         let (state, seen) = watch::channel(state);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
-                connections.spawn(forward(socket, target, seen.clone()));
+                connections.spawn(forward(socket, seen.clone()));
             }
         });
         Self { address, state, task }
@@ -62,14 +64,19 @@ impl ChaosProxy {
         });
     }
 
+    /// New connections lead to another address.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.state.send_modify(|state| state.target = target);
+    }
+
     /// What is connected, and is not dead, is reset.
     pub fn cut(&self) {
         self.state.send_modify(|state| state.era += 1);
     }
 }
 
-async fn forward(client: TcpStream, target: SocketAddr, mut state: watch::Receiver<State>) {
-    let era = state.borrow().era;
+async fn forward(client: TcpStream, mut state: watch::Receiver<State>) {
+    let State { era, target, .. } = *state.borrow();
     let Ok(server) = TcpStream::connect(target).await else { return };
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);

@@ -7,7 +7,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::{Bench, HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, count, meet, short};
+use super::{
+    Bench, HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, count, healthy, meet, short,
+};
 use crate::support::keys::Authority;
 use crate::support::scripted_peer::{LAST, ScriptedPeer, Tls};
 
@@ -23,11 +25,7 @@ async fn a_refused_connection_sends_nothing_and_the_next_send_works() {
     assert_all(&told, "not_sent");
     assert_eq!(told[0].1.status, 503);
 
-    let script = |mut conn: crate::support::scripted_peer::Conn| async move {
-        conn.settings(HUNDRED_STREAMS).await;
-        conn.accept_all().await;
-    };
-    let peer = ScriptedPeer::start_on(socket.listen(1024).unwrap(), &Tls::new(&authority), script);
+    let peer = ScriptedPeer::start_on(socket.listen(1024).unwrap(), &Tls::new(&authority), healthy);
     let later = bench.recovers().await;
     assert_true(&later, &peer.record);
     bench.relay.stop().await;
@@ -67,18 +65,14 @@ async fn a_black_hole_on_the_way_sends_nothing_and_the_next_send_works() {
     assert_all(&told, "not_sent");
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     drop(fillers);
-    let script = |mut conn: crate::support::scripted_peer::Conn| async move {
-        conn.settings(HUNDRED_STREAMS).await;
-        conn.accept_all().await;
-    };
-    let peer = ScriptedPeer::start_on(listener, &Tls::new(&authority), script);
+    let peer = ScriptedPeer::start_on(listener, &Tls::new(&authority), healthy);
     let later = bench.recovers().await;
     assert_true(&later, &peer.record);
     bench.relay.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_takes_connections_and_says_nothing_holds_nobody_up() {
+async fn a_peer_that_takes_connections_and_says_nothing_until_it_does_holds_nobody_up() {
     let authority = Authority::new();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let bench = Bench::start(&authority, silent.local_addr().unwrap(), short).await;
@@ -86,6 +80,11 @@ async fn a_peer_that_takes_connections_and_says_nothing_holds_nobody_up() {
     let told = bench.load(100).await;
 
     assert_all(&told, "not_sent");
+    let peer = ScriptedPeer::start_on(silent, &Tls::new(&authority), healthy);
+    let mut later = bench.recovers().await;
+    later.extend(bench.load(50).await);
+    assert_all(&later[later.len() - 50..], "ok");
+    assert_true(&[told, later].concat(), &peer.record);
     bench.relay.stop().await;
 }
 

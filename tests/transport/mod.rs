@@ -114,6 +114,12 @@ impl Bench {
     }
 }
 
+/// The script of a healthy peer.
+async fn healthy(mut conn: Conn) {
+    conn.settings(HUNDRED_STREAMS).await;
+    conn.accept_all().await;
+}
+
 /// A peer whose connections are led by `script`, and a relay in front of it.
 async fn meet<F, S>(change: impl FnOnce(&mut Config), script: F) -> (Bench, ScriptedPeer)
 where

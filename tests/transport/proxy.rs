@@ -5,18 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use pushlet::simulator::Options;
 use pushlet::transport::proxy::{Proxy, Settings};
 
-use super::{Bench, HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, short};
+use super::{Bench, PATIENCE, assert_all, assert_true, healthy, short};
 use crate::support::connect_proxy::{ConnectProxy, Manner};
 use crate::support::google::Google;
 use crate::support::keys::Authority;
 use crate::support::process::Process;
 use crate::support::relay::{Peer, TOKEN, TOPIC};
-use crate::support::scripted_peer::{Conn, ScriptedPeer, Tls};
-
-async fn healthy(mut conn: Conn) {
-    conn.settings(HUNDRED_STREAMS).await;
-    conn.accept_all().await;
-}
+use crate::support::scripted_peer::{ScriptedPeer, Tls};
 
 fn through(proxy: &ConnectProxy) -> Settings {
     let url = Proxy::parse(&format!("http://relay:p%20w@{}", proxy.address));

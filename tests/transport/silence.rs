@@ -3,15 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Bench, HUNDRED_STREAMS, assert_all, assert_true, count, eventually, meet, short};
+use super::{
+    Bench, HUNDRED_STREAMS, assert_all, assert_true, count, eventually, healthy, meet, short,
+};
 use crate::support::chaos_proxy::ChaosProxy;
 use crate::support::keys::Authority;
 use crate::support::scripted_peer::{Conn, STREAMS, ScriptedPeer, Tls, WINDOW};
-
-async fn healthy(mut conn: Conn) {
-    conn.settings(HUNDRED_STREAMS).await;
-    conn.accept_all().await;
-}
 
 /// A healthy peer, and a relay that reaches it through a network.
 async fn through_a_network(

@@ -2,29 +2,37 @@
 
 use reqwest::multipart::{Form, Part};
 
-use super::{Bench, HUNDRED_STREAMS, assert_all};
+use super::{Bench, Told, assert_all, assert_true, healthy, word};
+use crate::support::chaos_proxy::ChaosProxy;
 use crate::support::keys::Authority;
 use crate::support::relay::TOPIC;
-use crate::support::scripted_peer::{Conn, ScriptedPeer, Tls};
+use crate::support::scripted_peer::{ScriptedPeer, Tls};
 
-async fn healthy(mut conn: Conn) {
-    conn.settings(HUNDRED_STREAMS).await;
-    conn.accept_all().await;
-}
-
-/// What a hundred callers are told by a peer with this TLS side; nothing may reach it.
-async fn told(authority: &Authority, tls: Tls) -> Vec<super::Told> {
-    let peer = ScriptedPeer::start(&tls, healthy).await;
-    let bench = Bench::start(authority, peer.address, |_| ()).await;
+/// What a hundred callers are told by a peer with this TLS side; nothing may reach it. When the peer
+/// at this address is right again, so are the sends.
+async fn told(authority: &Authority, tls: Tls) -> Vec<Told> {
+    let wrong = ScriptedPeer::start(&tls, healthy).await;
+    let right = ScriptedPeer::start(&Tls::new(authority), healthy).await;
+    let proxy = ChaosProxy::start(wrong.address).await;
+    let bench = Bench::start(authority, proxy.address, |_| ()).await;
 
     let told = bench.load(100).await;
 
-    assert_eq!(peer.record.arrived(), Vec::<String>::new());
+    assert_eq!(wrong.record.arrived(), Vec::<String>::new());
+    proxy.lead_to(right.address);
+    if word(&told[0]) == "apns_credentials_rejected" {
+        // Otherwise a refused credential is not shown again for a minute.
+        bench.relay.register("app").await;
+    }
+    let mut later = bench.recovers().await;
+    later.extend(bench.load(50).await);
+    assert_all(&later[later.len() - 50..], "ok");
+    assert_true(&[told.clone(), later].concat(), &right.record);
     bench.relay.stop().await;
     told
 }
 
-fn assert_untrusted(told: &[super::Told], word: &str) {
+fn assert_untrusted(told: &[Told], word: &str) {
     assert_all(told, "not_sent");
     for (_, answer) in told {
         assert_eq!((answer.status, answer.error().as_str()), (503, "apns_unavailable"));
