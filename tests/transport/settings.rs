@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HUNDRED_STREAMS, assert_all, assert_true, eventually, meet, short};
+use super::{HUNDRED_STREAMS, assert_all, assert_true, count, eventually, meet, short};
 use crate::support::scripted_peer::{Conn, STREAMS};
 
 /// Accepts one request after the other, and fails the test when more than `limit` are open.
@@ -38,6 +38,43 @@ async fn without_settings_nothing_is_sent() {
 
     assert_all(&told, "not_sent");
     assert_eq!(peer.record.arrived(), Vec::<String>::new());
+    bench.relay.stop().await;
+}
+
+/// It breaks RFC 9113 §3.4 and is served as far as that is safe: by one request at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_answers_pings_and_sends_no_settings_gets_one_request_at_a_time() {
+    let (bench, peer) =
+        meet(|_| (), |mut conn| async move { accept_at_most(&mut conn, 1).await }).await;
+
+    let told = bench.load(100).await;
+    let later = bench.load(10).await;
+
+    assert_all(&told, "ok");
+    assert_all(&later, "ok");
+    assert_true(&[told, later].concat(), &peer.record);
+    bench.relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_answers_pings_and_nothing_else_costs_one_message_a_connection() {
+    let (bench, peer) = meet(short, |mut conn| async move {
+        if conn.number >= 2 {
+            conn.settings(HUNDRED_STREAMS).await;
+            return conn.accept_all().await;
+        }
+        while let Some(request) = conn.request().await {
+            conn.take(&request);
+        }
+    })
+    .await;
+
+    let told = bench.load(100).await;
+    let later = bench.load(50).await;
+
+    assert_eq!((count(&told, "unknown"), count(&told, "ok")), (2, 98));
+    assert_all(&later, "ok");
+    assert_true(&[told, later].concat(), &peer.record);
     bench.relay.stop().await;
 }
 

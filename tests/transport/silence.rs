@@ -220,20 +220,33 @@ async fn a_peer_that_answers_no_ping_is_left() {
             config.apns.keepalive_timeout = Duration::from_millis(200);
         },
         |mut conn| async move {
+            if conn.number >= 2 {
+                return healthy(conn).await;
+            }
             conn.settings(HUNDRED_STREAMS).await;
             let requests = conn.requests(10).await;
             for request in &requests {
                 conn.accept(request).await;
             }
             conn.fall_silent();
-            conn.ignore_all().await;
+            // What it takes now nobody hears of.
+            while let Some(request) = conn.request().await {
+                conn.take(&request);
+            }
         },
     )
     .await;
 
-    assert_all(&bench.load(10).await, "ok");
+    let idle = bench.load(10).await;
     eventually("the silent connection is closed", || peer.record.open() == 0).await;
-    assert_all(&bench.load(10).await, "ok");
+    let busy = bench.load(50).await;
+    let later = bench.load(10).await;
+
+    assert_all(&idle, "ok");
+    assert_eq!(count(&busy, "ok") + count(&busy, "unknown"), 50);
+    assert!(count(&busy, "unknown") > 0, "what was taken in silence");
+    assert_all(&later, "ok");
+    assert_true(&[idle, busy, later].concat(), &peer.record);
     bench.relay.stop().await;
 }
 
