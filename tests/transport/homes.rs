@@ -1,17 +1,16 @@
 //! Where connections live: with a worker while it lasts, and never lost with it.
 
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use http::StatusCode;
-use pushlet::transport::{Endpoint, Error, Homes, Pool, Trust};
+use pushlet::transport::{Error, Homes};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use url::Url;
 
-use super::idle::{request, settings};
+use super::idle::{pool, request, settings};
 use super::{HUNDRED_STREAMS, PATIENCE};
 use crate::support::keys::Authority;
 use crate::support::scripted_peer::{ScriptedPeer, Tls};
@@ -52,17 +51,6 @@ async fn peer(authority: &Authority) -> ScriptedPeer {
     .await
 }
 
-fn pool(authority: &Authority, peer: &ScriptedPeer, homes: &Homes) -> (Pool, Endpoint) {
-    let folder = tempfile::tempdir().unwrap();
-    let ca_file = folder.path().join("ca.pem");
-    std::fs::write(&ca_file, authority.pem()).unwrap();
-    let trust = Trust::new(Some(&ca_file)).unwrap();
-    let endpoint =
-        Endpoint::of(&Url::parse(&format!("https://{}", peer.address)).unwrap()).unwrap();
-    let settings = watch::channel(settings()).1;
-    (Pool::new(endpoint.clone(), trust, None, settings, Arc::default(), homes), endpoint)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_ends_costs_what_was_written_and_no_more() {
     let authority = Authority::new();
@@ -70,7 +58,7 @@ async fn a_worker_that_ends_costs_what_was_written_and_no_more() {
     let homes = Homes::new(Handle::current());
     let worker = Worker::start();
     homes.join(worker.handle.clone());
-    let (pool, endpoint) = pool(&authority, &peer, &homes);
+    let (pool, endpoint) = pool(&authority, &peer, settings(), &homes);
     let first = pool.send(request(&endpoint)).unwrap().answer().await.unwrap();
     assert_eq!(first.status, StatusCode::OK);
     let mut written = pool.send(request(&endpoint)).unwrap();
@@ -98,7 +86,7 @@ async fn workers_that_are_about_to_stop_get_nothing_new() {
     let homes = Homes::new(Handle::current());
     let worker = Worker::start();
     homes.join(worker.handle.clone());
-    let (pool, endpoint) = pool(&authority, &peer, &homes);
+    let (pool, endpoint) = pool(&authority, &peer, settings(), &homes);
     let first = pool.send(request(&endpoint)).unwrap().answer().await.unwrap();
 
     homes.close();

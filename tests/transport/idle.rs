@@ -1,19 +1,20 @@
-//! What waiting costs: nothing.
+//! Connections on which nothing happens: what waiting costs, and what is made of a long silence.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::StatusCode;
-use pushlet::transport::{Endpoint, Homes, Pool, Request, Settings, Trust};
-use tokio::runtime::Builder;
+use pushlet::transport::{Endpoint, Error, Homes, Pool, Request, Settings, Trust};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::HUNDRED_STREAMS;
+use super::{HUNDRED_STREAMS, eventually};
 use crate::support::keys::Authority;
-use crate::support::scripted_peer::{ScriptedPeer, Tls};
+use crate::support::scripted_peer::{Conn, ScriptedPeer, Tls};
 
 const PAYLOAD: &[u8] = br#"{"aps":{"alert":"hello"}}"#;
 
@@ -39,6 +40,23 @@ pub(super) fn request(endpoint: &Endpoint) -> Request {
     }
 }
 
+/// A pool whose way leads to `peer`.
+pub(super) fn pool(
+    authority: &Authority,
+    peer: &ScriptedPeer,
+    settings: Settings,
+    homes: &Homes,
+) -> (Pool, Endpoint) {
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, authority.pem()).unwrap();
+    let trust = Trust::new(Some(&ca_file)).unwrap();
+    let endpoint =
+        Endpoint::of(&Url::parse(&format!("https://{}", peer.address)).unwrap()).unwrap();
+    let settings = watch::channel(settings).1;
+    (Pool::new(endpoint.clone(), trust, None, settings, Arc::default(), homes), endpoint)
+}
+
 /// CPU time of this thread, as Linux counts it; `None` where it does not say.
 fn thread_cpu() -> Option<Duration> {
     let line = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
@@ -56,24 +74,11 @@ fn cost_of_waiting(open: usize, settings: Settings) -> Option<Duration> {
         conn.accept(&first).await;
         conn.ignore_all().await;
     }));
-    let folder = tempfile::tempdir().unwrap();
-    let ca_file = folder.path().join("ca.pem");
-    std::fs::write(&ca_file, authority.pem()).unwrap();
-    let trust = Trust::new(Some(&ca_file)).unwrap();
-    let endpoint =
-        Endpoint::of(&Url::parse(&format!("https://{}", peer.address)).unwrap()).unwrap();
 
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let homes = Homes::new(tokio::runtime::Handle::current());
-        let pool = Pool::new(
-            endpoint.clone(),
-            trust,
-            None,
-            watch::channel(settings).1,
-            Arc::default(),
-            &homes,
-        );
+        let homes = Homes::new(Handle::current());
+        let (pool, endpoint) = pool(&authority, &peer, settings, &homes);
         let first = pool.send(request(&endpoint)).unwrap().answer().await.unwrap();
         assert_eq!(first.status, StatusCode::OK);
         let flights: Vec<_> = (0..open).map(|_| pool.send(request(&endpoint)).unwrap()).collect();
@@ -107,4 +112,68 @@ fn a_pool_that_waits_for_a_pong_does_not_spin() {
     };
 
     assert!(spent < Duration::from_millis(100), "{spent:?} of 500 ms");
+}
+
+/// The first connection takes what comes after its second answer and says nothing any more.
+async fn goes_dead_after_two(mut conn: Conn) {
+    conn.settings(HUNDRED_STREAMS).await;
+    if conn.number > 0 {
+        return conn.accept_all().await;
+    }
+    for request in conn.requests(1).await {
+        conn.accept(&request).await;
+    }
+    for request in conn.requests(1).await {
+        conn.fall_silent();
+        conn.accept(&request).await;
+    }
+    conn.ignore_all().await;
+}
+
+/// Lets this much time pass on this thread's runtime, where the peer is not.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// Five minutes are enough for something on the way to have forgotten a connection. It is asked
+/// together with what needs it, and has 2 s instead of the 3 + 5 that a busy one has.
+#[test]
+fn a_connection_that_was_idle_for_long_is_asked_together_with_the_next_requests() {
+    let peers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let authority = Authority::new();
+    let peer = peers.block_on(ScriptedPeer::start(&Tls::new(&authority), goes_dead_after_two));
+    // Otherwise it would be asked after a minute.
+    let settings = Settings { keepalive_interval: Duration::from_secs(3_600), ..settings() };
+
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let homes = Homes::new(Handle::current());
+        let (pool, endpoint) = pool(&authority, &peer, settings, &homes);
+        let send = async || pool.send(request(&endpoint)).unwrap().answer().await;
+        let first = send().await.unwrap();
+        pass(Duration::from_secs(299)).await;
+        let second = send().await.unwrap();
+        assert_eq!(second.connection, first.connection);
+        assert_eq!(peer.record.pings(), 1, "that of a new connection");
+
+        pass(Duration::from_secs(301)).await;
+        assert_eq!(peer.record.pings(), 1, "it is not asked for its own sake");
+        let start = Instant::now();
+        let (lost, ()) = tokio::join!(join_all((0..50).map(|_| send())), async {
+            eventually("all arrive", || peer.record.arrived().len() == 52).await;
+            eventually("they come with a PING", || peer.record.pings() == 2).await;
+            assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        });
+        let took = start.elapsed();
+        let next = send().await.unwrap();
+
+        for lost in lost {
+            assert!(matches!(lost, Err(Error::Unanswered { .. })), "it arrived: {lost:?}");
+        }
+        assert!((2_000..3_000).contains(&took.as_millis()), "{took:?}");
+        assert_eq!(next.status, StatusCode::OK);
+        assert_ne!(next.connection, first.connection);
+    });
 }

@@ -44,8 +44,11 @@ impl Reader {
             self.reader.read_exact(&mut payload).await?;
             match kind {
                 SETTINGS if flags & ACK == 0 => self.answering.frame(SETTINGS, ACK, 0, &[]).await,
-                PING if flags & ACK == 0 && !self.habits.mute.load(Ordering::SeqCst) => {
-                    self.answering.frame(PING, ACK, 0, &payload).await;
+                PING if flags & ACK == 0 => {
+                    self.answering.record.pings.fetch_add(1, Ordering::SeqCst);
+                    if !self.habits.mute.load(Ordering::SeqCst) {
+                        self.answering.frame(PING, ACK, 0, &payload).await;
+                    }
                 }
                 HEADERS => {
                     assert!(flags & END_HEADERS != 0, "requests have few headers");

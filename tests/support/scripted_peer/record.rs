@@ -11,6 +11,7 @@ use super::Request;
 pub struct Record {
     accepted: Mutex<Vec<String>>,
     arrived: Mutex<Vec<(String, String)>>,
+    pub(super) pings: AtomicUsize,
     pub(super) connections: AtomicUsize,
     pub(super) open: AtomicUsize,
     pub(super) chain: AtomicUsize,
@@ -45,6 +46,11 @@ impl Record {
     pub(super) fn arrive(&self, request: &Request) {
         let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
         arrived.push((request.message.clone(), request.apns_id.clone()));
+    }
+
+    /// How many PINGs came.
+    pub fn pings(&self) -> usize {
+        self.pings.load(Ordering::SeqCst)
     }
 
     /// How many TLS connections were made.
