@@ -119,6 +119,47 @@ async fn a_clock_that_is_far_off_is_made_up_for() {
     }
 }
 
+/// What `/metrics` says of our clock when Apple's is so far ahead. Each of many sends has to be
+/// accepted, and so has a later one.
+async fn skew_under_load(apple_ahead_secs: i64) -> i64 {
+    let key = SigningKey::generate("KEY1234567", "TEAM123456").unwrap();
+    let peer = Peer::with(Options {
+        provider_keys: vec![key.public().unwrap()],
+        apple_ahead_secs,
+        tells_time: true,
+        ..Options::default()
+    });
+    let relay = Relay::start(peer.config.clone()).await;
+    let before = forty_minutes();
+    let mut answers = vec![register_and_send(relay.address, &key).await];
+
+    answers.extend(join_all((0..200).map(|_| relay.send("app", TOKEN, "hello"))).await);
+    answers.push(relay.send("app", TOKEN, "later").await);
+
+    for answer in answers {
+        assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"response":"ok"}"#));
+    }
+    let received = peer.simulator.received();
+    assert_eq!(received.iter().filter(|message| message.accepted()).count(), 202);
+    // Between two tokens a slow send may have carried the first one past Apple's hour.
+    assert!(received.len() == 202 || before != forty_minutes(), "{received:?}");
+    let page = relay.client.get(relay.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let skew = page.lines().find_map(|line| line.strip_prefix("pushlet_clock_skew_seconds "));
+    let skew = skew.expect("Apple said what time it is").parse().unwrap();
+    relay.stop().await;
+    skew
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_by_ten_minutes_costs_nothing_and_is_told() {
+    for ahead in [-600, 600] {
+        let skew = skew_under_load(ahead).await;
+
+        // `Date` has no fractions, and an answer takes its time.
+        assert!((-ahead..=-ahead + 2).contains(&skew), "Apple is {ahead} s ahead: {skew}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_not_apples_is_logged_once() {
     let peer =
