@@ -70,9 +70,11 @@ impl Stream {
     }
 
     /// The bytes of a stream whose caller has given up, once: they must not keep the connection
-    /// from being used while a late answer is awaited.
+    /// from being used while a late answer is awaited. Those that are not even written still wait
+    /// for the window, and whatever is sent after them would wait behind them.
     pub(super) fn overdue_bytes(&mut self, now: Instant) -> Option<(ConnectionId, usize)> {
-        (now >= self.request.deadline && self.request.bytes > 0)
+        let are_overdue = now >= self.request.deadline && self.upload.is_written();
+        (are_overdue && self.request.bytes > 0)
             .then(|| (self.request.connection, std::mem::take(&mut self.request.bytes)))
     }
 
@@ -165,11 +167,15 @@ impl Upload {
         Ok(Self { stream, unwritten })
     }
 
+    fn is_written(&self) -> bool {
+        self.unwritten.strong_count() == 0
+    }
+
     /// The answer is whole. A peer may give it before it has the body (RFC 9113 §8.1), and if it
     /// does not reset the stream then, what waits for its window would keep the stream's place
     /// among those that it allows for as long as it likes.
     fn finish(&mut self) {
-        if self.unwritten.strong_count() > 0 {
+        if !self.is_written() {
             self.stream.send_reset(h2::Reason::CANCEL);
         }
     }
