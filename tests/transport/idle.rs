@@ -172,7 +172,7 @@ fn a_connection_that_was_idle_for_long_is_asked_together_with_the_next_requests(
         for lost in lost {
             assert!(matches!(lost, Err(Error::Unanswered { .. })), "it arrived: {lost:?}");
         }
-        assert!((2_000..3_000).contains(&took.as_millis()), "{took:?}");
+        assert!((2_000..5_000).contains(&took.as_millis()), "{took:?}");
         assert_eq!(next.status, StatusCode::OK);
         assert_ne!(next.connection, first.connection);
     });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HUNDRED_STREAMS, assert_all, assert_true, count, eventually, meet, short};
+use super::{HUNDRED_STREAMS, assert_all, assert_true, count, eventually, healthy, meet, short};
 use crate::support::scripted_peer::{Conn, STREAMS};
 
 /// Accepts one request after the other, and fails the test when more than `limit` are open.
@@ -58,10 +58,12 @@ async fn a_peer_that_answers_pings_and_sends_no_settings_gets_one_request_at_a_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_answers_pings_and_nothing_else_costs_one_message_a_connection() {
-    let (bench, peer) = meet(short, |mut conn| async move {
+    let change = |config: &mut pushlet::config::Config| {
+        config.apns.timeout = Duration::from_secs(5);
+    };
+    let (bench, peer) = meet(change, |mut conn| async move {
         if conn.number >= 2 {
-            conn.settings(HUNDRED_STREAMS).await;
-            return conn.accept_all().await;
+            return healthy(conn).await;
         }
         while let Some(request) = conn.request().await {
             conn.take(&request);
