@@ -22,7 +22,7 @@ use super::connection::{Conn, Driver, Fresh};
 use super::error::{Error, Refusal};
 use super::homes::Homes;
 use super::nudge::Nudge;
-use super::pool::{Command, ConnectionId, Job, Plan};
+use super::pool::{Claim, Command, ConnectionId, Job, Plan};
 use super::stream::{Landed, Stream, Upload, Written};
 use super::{Endpoint, Identity, Settings, Trust};
 use crate::metrics::{Closed, Peer};
@@ -370,7 +370,7 @@ fn write(conn: &mut Conn, job: Box<Job>, max_answer_bytes: usize, now: Instant) 
         conn.ask(LONG_IDLE_ANSWER);
     }
     let bytes = request.body.len();
-    match open(conn, request.head, request.body) {
+    match open(conn, request.head, request.body, claim) {
         Ok((response, upload)) => {
             conn.streams += 1;
             conn.bytes += bytes;
@@ -396,7 +396,8 @@ fn open(
     conn: &mut Conn,
     head: http::Request<()>,
     body: Bytes,
+    claim: Arc<Claim>,
 ) -> Result<(h2::client::ResponseFuture, Upload), h2::Error> {
     let (response, stream) = conn.send.send_request(head, body.is_empty())?;
-    Ok((response, Upload::start(stream, body)?))
+    Ok((response, Upload::start(stream, body, claim)?))
 }

@@ -1,6 +1,6 @@
 //! The handle that callers hold, and one request on its way.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -114,7 +114,11 @@ pub struct Answer {
 
 /// Whether a request was written or given up: exactly one side wins, so that "not sent" is true.
 #[derive(Debug, Default)]
-pub(super) struct Claim(AtomicU8);
+pub(super) struct Claim {
+    state: AtomicU8,
+    /// Whether `h2` has written all of the body, or never will.
+    is_body_gone: AtomicBool,
+}
 
 impl Claim {
     const WAITING: u8 = 0;
@@ -127,7 +131,15 @@ impl Claim {
     }
 
     pub(super) fn is_given_up(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::GIVEN_UP
+        self.state.load(Ordering::Acquire) == Self::GIVEN_UP
+    }
+
+    pub(super) fn note_body_gone(&self) {
+        self.is_body_gone.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_body_gone(&self) -> bool {
+        self.is_body_gone.load(Ordering::Acquire)
     }
 
     fn give_up(&self) -> bool {
@@ -135,7 +147,8 @@ impl Claim {
     }
 
     fn decide(&self, state: u8) -> bool {
-        self.0.compare_exchange(Self::WAITING, state, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let (waiting, ordering) = (Self::WAITING, Ordering::Acquire);
+        self.state.compare_exchange(waiting, state, Ordering::AcqRel, ordering).is_ok()
     }
 }
 

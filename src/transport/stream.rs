@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::error::Error;
-use super::pool::{Answer, ConnectionId};
+use super::pool::{Answer, Claim, ConnectionId};
 
 /// How long after its deadline a stream is left open for a late answer.
 const LATE_LIMIT: Duration = Duration::from_secs(60);
@@ -152,23 +152,26 @@ impl Future for Stream {
 /// The request's side of a stream. Kept for its reset: dropping it would not close anything.
 pub(super) struct Upload {
     stream: SendStream<Body>,
-    /// Alive until the body is written.
-    unwritten: Weak<()>,
+    claim: Arc<Claim>,
 }
 
 impl Upload {
     /// Hands the whole body to `h2`, which writes it as far as the flow-control windows let it.
-    pub(super) fn start(mut stream: SendStream<Body>, bytes: Bytes) -> Result<Self, h2::Error> {
-        let is_unwritten = Arc::new(());
-        let unwritten = Arc::downgrade(&is_unwritten);
-        if !bytes.is_empty() {
-            stream.send_data(Body { bytes, _is_unwritten: is_unwritten }, true)?;
+    pub(super) fn start(
+        mut stream: SendStream<Body>,
+        bytes: Bytes,
+        claim: Arc<Claim>,
+    ) -> Result<Self, h2::Error> {
+        let is_empty = bytes.is_empty();
+        let body = Body { bytes, claim: Arc::clone(&claim) };
+        if !is_empty {
+            stream.send_data(body, true)?;
         }
-        Ok(Self { stream, unwritten })
+        Ok(Self { stream, claim })
     }
 
     fn is_written(&self) -> bool {
-        self.unwritten.strong_count() == 0
+        self.claim.is_body_gone()
     }
 
     /// The answer is whole. A peer may give it before it has the body (RFC 9113 §8.1), and if it
@@ -184,7 +187,13 @@ impl Upload {
 /// The body of a request, which `h2` drops when it is written.
 pub(super) struct Body {
     bytes: Bytes,
-    _is_unwritten: Arc<()>,
+    claim: Arc<Claim>,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.claim.note_body_gone();
+    }
 }
 
 impl Buf for Body {
