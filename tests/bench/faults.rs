@@ -1,6 +1,12 @@
 //! What is not a matter of CPU: a long way, a bad neighbour, too many callers, added latency.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use pushlet::simulator::script::{Answer, Rule};
+use pushlet::simulator::{Options, Simulator};
+use tokio::runtime::Runtime;
 
 use crate::forward::{Fault, Forwarder, Way};
 use crate::load;
@@ -60,25 +66,86 @@ pub fn rtt(stage: &Stage, pairs: usize) {
 pub fn isolation(stage: &Stage, pairs: usize) {
     stage.running_on(|runs_on| {
         println!("{}", scheduling(runs_on));
-        isolated(stage, pairs, Fault::Stall, true);
-        isolated(stage, pairs, Fault::Stall, false);
-        isolated(stage, pairs, Fault::Cut, true);
+        isolated(stage, pairs, Trouble::Stalls, true);
+        isolated(stage, pairs, Trouble::Stalls, false);
+        isolated(stage, pairs, Trouble::IsCut, true);
+        isolated(stage, pairs, Trouble::IsRefused, true);
     });
 }
 
-fn isolated(stage: &Stage, pairs: usize, fault: Fault, has_neighbour: bool) {
-    let to = stage.peer.address();
-    let after = Duration::from_millis(300);
-    let [bad, good] = [fault, Fault::None].map(|fault| {
+/// What the neighbour of a healthy application has.
+#[derive(Clone, Copy)]
+enum Trouble {
+    /// Its connections are cut, each soon after it was made.
+    IsCut,
+    /// Its certificate is dead: Apple takes its connections and refuses each message.
+    IsRefused,
+    None,
+    /// Its connections carry nothing any more, and nobody says so.
+    Stalls,
+}
+
+impl Trouble {
+    fn told(self) -> &'static str {
+        match self {
+            Self::IsCut => "its connections are cut",
+            Self::IsRefused => "its certificate is refused",
+            Self::None => "it is well",
+            Self::Stalls => "its connections stall",
+        }
+    }
+}
+
+/// The peer of the neighbour.
+enum Peer {
+    Forwarded(Forwarder),
+    /// It lives on the runtime beside it.
+    Refusing(Box<(Simulator, Runtime)>),
+}
+
+impl Peer {
+    fn start(stage: &Stage, trouble: Trouble) -> Self {
+        let fault = match trouble {
+            Trouble::IsCut => Fault::Cut,
+            Trouble::IsRefused => return Self::refusing(stage),
+            Trouble::None => Fault::None,
+            Trouble::Stalls => Fault::Stall,
+        };
+        let (to, after) = (stage.peer.address(), Duration::from_millis(300));
         let way = Way { to, delay: Duration::ZERO, fault, after };
-        let forwarder = Forwarder::start(way, stage.cores.load);
+        Self::Forwarded(Forwarder::start(way, stage.cores.load))
+    }
+
+    /// One that relays to come trust as they do the other one.
+    fn refusing(stage: &Stage) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let simulator = Simulator::start(Options::default(), runtime.handle()).unwrap();
+        let refusal = Answer::reject(StatusCode::FORBIDDEN, "BadCertificate");
+        simulator.script(Rule::next(refusal).forever());
+        let mut trusted = std::fs::File::options();
+        let mut trusted = trusted.append(true).open(&stage.peer.ca_file).unwrap();
+        trusted.write_all(simulator.ca_pem()).unwrap();
+        Self::Refusing(Box::new((simulator, runtime)))
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Forwarded(forwarder) => forwarder.url.clone(),
+            Self::Refusing(peer) => peer.0.apns_url(),
+        }
+    }
+}
+
+fn isolated(stage: &Stage, pairs: usize, trouble: Trouble, has_neighbour: bool) {
+    let [bad, good] = [trouble, Trouble::None].map(|trouble| {
+        let peer = Peer::start(stage, trouble);
         let shape = Shape {
             sandboxed: 1,
-            sandbox_url: &forwarder.url,
+            sandbox_url: &peer.url(),
             apns: "timeout = \"2s\"",
             ..Shape::plain(stage, 1)
         };
-        (Relay::start(stage, &shape), forwarder)
+        (Relay::start(stage, &shape), peer)
     });
     let (mut ratios, mut same, mut p99) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..pairs {
@@ -91,9 +158,9 @@ fn isolated(stage: &Stage, pairs: usize, fault: Fault, has_neighbour: bool) {
     }
     let column = |which: fn(&(f64, f64)) -> f64| median(&p99.iter().map(which).collect::<Vec<_>>());
     println!(
-        "p99 of a healthy application, the other one's connections {}: {} × of what it is {}, \
-         at most 1.2; A/A {}; {:.2} ms against {:.2} ms",
-        if fault == Fault::Stall { "stall" } else { "are cut" },
+        "p99 of a healthy application beside another, {}: {} × of what it is {}, at most 1.2; \
+         A/A {}; {:.2} ms against {:.2} ms",
+        trouble.told(),
         spread(&ratios, 2),
         if has_neighbour { "when both are well" } else { "alone" },
         spread(&same, 2),
