@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
@@ -316,6 +317,9 @@ impl Gcm {
     }
 
     /// Sends a message once.
+    ///
+    /// # Cancel safety
+    /// Dropped before the request was written, it is never sent. Afterwards nobody hears the answer.
     pub async fn send(&self, message: &Message, deadline: Instant) -> Outcome {
         let Some(url) = self.legacy_url.clone() else { return switched_off() };
         let Ok(mut key) = HeaderValue::try_from(format!("key={}", message.api_key.expose())) else {
@@ -334,7 +338,7 @@ impl Gcm {
             .timeout(deadline.saturating_duration_since(Instant::now()))
             .body(message.body.clone());
         let (shape, metrics) = (message.shape, Arc::clone(&self.metrics));
-        let exchange = self.runtime.spawn(async move {
+        let exchange = async move {
             let written = Instant::now();
             match request.send().await {
                 Ok(response) => {
@@ -343,9 +347,16 @@ impl Gcm {
                 }
                 Err(error) => web::unanswered(&error, deadline, &via),
             }
-        });
-        // The task ends with its runtime, or by a bug: what became of the message is not known.
-        exchange.await.unwrap_or_else(|_| web::lost("the exchange was ended".to_owned()))
+        };
+        // A set ends its task when it is dropped: on its own it would wait for a connection, and send
+        // after its caller has left.
+        let mut exchanges = JoinSet::new();
+        exchanges.spawn_on(exchange, &self.runtime);
+        match exchanges.join_next().await {
+            Some(Ok(outcome)) => outcome,
+            // The task ends with its runtime, or by a bug: what became of the message is not known.
+            Some(Err(_)) | None => web::lost("the exchange was ended".to_owned()),
+        }
     }
 }
 

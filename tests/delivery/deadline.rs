@@ -154,7 +154,7 @@ async fn probe(bench: &Bench) -> Seen {
 }
 
 /// Waits until something holds.
-async fn until<F: Future<Output = bool>>(holds: impl Fn() -> F) {
+pub(super) async fn until<F: Future<Output = bool>>(holds: impl Fn() -> F) {
     for _ in 0..200 {
         if holds().await {
             return;

@@ -2,5 +2,6 @@
 
 mod circuit;
 mod deadline;
+mod hang_up;
 mod load;
 mod webhook;

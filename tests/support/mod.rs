@@ -4,6 +4,7 @@ pub mod chaos_proxy;
 pub mod connect_proxy;
 pub mod credentials;
 pub mod der;
+pub mod gate;
 pub mod google;
 pub mod handmade;
 pub mod keys;
