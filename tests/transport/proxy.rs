@@ -12,6 +12,7 @@ use crate::support::keys::Authority;
 use crate::support::process::Process;
 use crate::support::relay::{Peer, TOKEN, TOPIC};
 use crate::support::scripted_peer::{ScriptedPeer, Tls};
+use crate::support::wire;
 
 fn through(proxy: &ConnectProxy) -> Settings {
     let url = Proxy::parse(&format!("http://relay:p%20w@{}", proxy.address));
@@ -158,6 +159,27 @@ async fn google_is_reached_through_the_proxy() {
     }
     assert_eq!(google.fcm().len(), 1);
     google.stop().await;
+}
+
+/// Messages and channels, which have a server of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_are_managed_through_the_proxy() {
+    let proxy = ConnectProxy::start(&[Manner::Forward]).await;
+    let settings = through(&proxy);
+    let bench = wire::Bench::configured(|config| config.proxy = settings).await;
+    bench.relay.register("app").await;
+
+    assert_eq!(bench.relay.send("app", TOKEN, "x").await.status, 200);
+    let made = bench.relay.form("/channels", &[("application_id", "app")]).await;
+
+    assert_eq!(made.status, 200, "{}", made.body);
+    let apns = &bench.relay.config.apns;
+    let expected = [&apns.production_url, &apns.production_channels_url]
+        .map(|url| format!("connect localhost:{} http/1.1", url.port().unwrap()));
+    let asked: Vec<_> =
+        proxy.asked().iter().map(|head| head.lines().next().unwrap().to_owned()).collect();
+    assert_eq!(asked, expected);
+    bench.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use super::response::Sent;
 use super::{Access, Apns, Context, Mode, Settings};
 use crate::outcome::{Cause, Delivery, Failure, Outcome, Retry};
 use crate::providers::Attempt;
-use crate::transport::{self, Answer, ConnectionId, Endpoint, Homes, Pool, Request as Job};
+use crate::transport::{self, Answer, ConnectionId, Endpoint, Homes, Pool, Request as Job, proxy};
 
 pub(super) const APNS_CHANNEL_ID: HeaderName = HeaderName::from_static("apns-channel-id");
 pub(super) const APNS_REQUEST_ID: HeaderName = HeaderName::from_static("apns-request-id");
@@ -215,6 +215,12 @@ impl Place {
             sandbox: endpoint(&settings.sandbox_channels_url, "apns.sandbox_channels_url")?,
             pools: watch::Sender::new(of_pool(settings)),
         })
+    }
+
+    /// The same, reached through what stands in between.
+    pub(super) fn through(self, proxy: &proxy::Settings) -> Self {
+        let (production, sandbox) = (self.production.through(proxy), self.sandbox.through(proxy));
+        Self { production, sandbox, ..self }
     }
 
     /// Lets the limits of other settings apply from now on.

@@ -187,8 +187,8 @@ impl Context {
     /// The same, reached through what stands in between.
     #[must_use]
     pub fn through(self, proxy: &proxy::Settings) -> Self {
-        let production = self.production.through(proxy);
-        Self { production, sandbox: self.sandbox.through(proxy), ..self }
+        let (production, sandbox) = (self.production.through(proxy), self.sandbox.through(proxy));
+        Self { production, sandbox, channels: self.channels.through(proxy), ..self }
     }
 
     /// How long a call may take in all.
