@@ -23,4 +23,5 @@ mod params;
 mod preview;
 mod rate;
 mod status;
+mod stream;
 mod unanswered;
