@@ -7,6 +7,7 @@ use pushlet::simulator::script::{Answer, Rejection, Rule};
 use serde_json::{Value, json};
 
 use super::batch::results;
+use super::outcome::reject;
 use crate::support::google::Google;
 use crate::support::relay::{TOKEN, TOPIC};
 use crate::support::wire::{Bench, SEND};
@@ -23,10 +24,6 @@ fn told(row: &Value) -> (u16, String, String, String, String) {
 fn owned(told: Told<'_>) -> (u16, String, String, String, String) {
     let (status, error, reason, delivery, action) = told;
     (status, error.to_owned(), reason.to_owned(), delivery.to_owned(), action.to_owned())
-}
-
-fn reject(status: u16, reason: &str) -> Answer {
-    Answer::reject(StatusCode::from_u16(status).unwrap(), reason)
 }
 
 /// The row of a message that Apple answers so, each time that it is tried.

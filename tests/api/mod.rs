@@ -22,6 +22,7 @@ mod outcome;
 mod params;
 mod preview;
 mod rate;
+mod row;
 mod status;
 mod stream;
 mod unanswered;

@@ -34,7 +34,7 @@ pub(super) async fn answered(bench: &Bench, answer: Answer, fields: &[(&str, &st
     seen
 }
 
-fn reject(status: u16, reason: &str) -> Answer {
+pub(super) fn reject(status: u16, reason: &str) -> Answer {
     Answer::reject(StatusCode::from_u16(status).unwrap(), reason)
 }
 
@@ -47,7 +47,11 @@ fn reject_with(status: u16, reason: &str, timestamp_ms: Option<u64>, wait: Optio
     })
 }
 
-fn raw(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Answer {
+pub(super) fn raw(
+    status: u16,
+    headers: &[(&'static str, &'static str)],
+    body: &'static str,
+) -> Answer {
     let headers: HeaderMap = headers
         .iter()
         .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
