@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::outcome::bench;
 use crate::support::keys::signing_key_p8;
-use crate::support::relay::{TOKEN, TOPIC, credential};
+use crate::support::relay::{Peer, TOKEN, TOPIC, credential};
 use crate::support::wire::{Bench, SEND, Seen, code, ok, refusal, seen};
 
 const CHANNELS: &str = "/channels";
@@ -307,6 +307,49 @@ async fn a_signing_key_manages_channels_as_well() {
     assert_eq!(made.status, 200, "{}", made.body);
     let arrived = bench.arrived();
     assert_eq!(arrived.authenticated_as.as_deref(), Some("key KEY1234567 of team TEAM123456"));
+    bench.stop().await;
+}
+
+/// Two peers: each of Apple's environments has its own channels, and its own server for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_are_managed_in_the_environment_of_their_application() {
+    let sandbox = Peer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::configured(|config| {
+        let both = folder.path().join("both.pem");
+        let production = std::fs::read(config.apns.ca_file.as_ref().unwrap()).unwrap();
+        std::fs::write(&both, [&production, sandbox.simulator.ca_pem()].concat()).unwrap();
+        config.apns.ca_file = Some(both);
+        config.apns.sandbox_url = sandbox.config.apns.sandbox_url.clone();
+        config.apns.sandbox_channels_url = sandbox.config.apns.sandbox_channels_url.clone();
+    })
+    .await;
+    let register = |mode: &'static str| {
+        let fields = [
+            ("application_id", "app"),
+            ("apns_key_id", "KEY1234567"),
+            ("apns_team_id", "TEAM123456"),
+            ("apns_topic", TOPIC),
+            ("apns_mode", mode),
+        ];
+        seen(bench.upload("apns_p8", &signing_key_p8(), &fields))
+    };
+
+    for (mode, here, elsewhere) in [
+        ("development", &sandbox.simulator, &bench.peer.simulator),
+        ("production", &bench.peer.simulator, &sandbox.simulator),
+    ] {
+        assert_eq!(register(mode).await.status, 200);
+        let id = channel(&bench, "0").await;
+        assert_eq!(list(&bench).await, std::slice::from_ref(&id), "{mode}");
+        assert_eq!(ask(&bench, Method::GET, &path(&id)).await.status, 200, "{mode}");
+        assert_eq!(broadcast(&bench, &id, &UPDATE).await.told(), ok(), "{mode}");
+        assert_eq!(ask(&bench, Method::DELETE, &path(&id)).await.told(), ok(), "{mode}");
+
+        assert_eq!((here.received().len(), elsewhere.received().len()), (5, 0), "{mode}");
+        here.clear();
+    }
+    sandbox.simulator.stop().await;
     bench.stop().await;
 }
 
