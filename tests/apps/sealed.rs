@@ -493,27 +493,52 @@ async fn what_is_too_large_to_be_kept_by_callers_is_refused() {
     bench.stop().await;
 }
 
+/// What is sealed is a credential: who reads it can send. It stands in calls of every kind here, and in
+/// none of the places where operators look.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_has_the_name_and_nothing_of_the_text() {
+async fn log_status_and_metrics_have_the_name_and_nothing_of_the_text() {
     let peer = Peer::start();
-    let environment = [("PUSHLET_SERVER__SECRET_KEY", KEY), ("PUSHLET_LOG__LEVEL", "trace")];
+    let channels = peer.config.apns.production_channels_url.as_str();
+    let environment = [
+        ("PUSHLET_SERVER__SECRET_KEY", KEY),
+        ("PUSHLET_LOG__LEVEL", "trace"),
+        ("PUSHLET_APNS__PRODUCTION_CHANNELS_URL", channels),
+    ];
     let process = Process::serve_before(&peer, &environment);
-    let id = seal_p12(process.address(), "shop").await;
+    let address = process.address();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let get = |path: &str| seen(client.get(format!("http://{address}{path}")));
+    let id = seal_p12(address, "shop").await;
     let dead = format!("5e750410{}", &TOKEN[8..]);
 
-    assert_eq!(send(process.address(), &id, &dead).await.status, 410);
-    assert_eq!(send(process.address(), &id[..400], TOKEN).await.code(), not_found());
-    assert_eq!(call(process.address(), FEEDBACK, &[("application_id", &id)]).await.status, 200);
+    assert_eq!(send(address, &id, &dead).await.status, 410);
+    assert_eq!(send(address, &id, "5e750403").await.status, 502);
+    assert_eq!(send(address, &id[..400], TOKEN).await.code(), not_found());
+    let line = format!(r#"{{"application_id":"{id}","device_token":"abc","alert":"x"}}"#);
+    let stream = client.post(format!("http://{address}{SEND}")).body(line);
+    let stream = seen(stream.header("content-type", "application/x-ndjson")).await;
+    assert_eq!(stream.json()["error"], "invalid_device_token");
+    assert_eq!(call(address, FEEDBACK, &[("application_id", &id)]).await.status, 200);
+    assert_eq!(call(address, "/channels", &[("application_id", &id)]).await.status, 200);
+    assert_eq!(get(&format!("/channels?application_id={id}")).await.status, 200);
     let again = [("application_id", &*id), ("apns_p12", "MA=="), ("sealed", "true")];
-    assert_eq!(call(process.address(), REGISTER, &again).await.status, 400);
+    assert_eq!(call(address, REGISTER, &again).await.status, 400);
 
     process.line("a sealed registration was opened");
+    let status = get("/status").await;
+    let metrics = get("/metrics").await.body;
     let log = process.log().join("\n");
     assert!(log.contains("app.id=\"shop\"") || log.contains("app.id=shop"), "{log}");
-    for place in (0..id.len() - 24).step_by(8) {
-        assert!(!log.contains(&id[place..place + 24]), "the text stands in the log");
+    assert!(metrics.contains("{application=\"shop\""), "{metrics}");
+    let of_shop = &status.json()["applications"][0];
+    assert_eq!((&of_shop["application_id"], &of_shop["sealed"]), (&"shop".into(), &true.into()));
+    assert_eq!(of_shop["circuit"], "credentials", "{of_shop}");
+    for (place, text) in [("log", &log), ("status", &status.body), ("metrics", &metrics)] {
+        for start in (0..id.len() - 24).step_by(8) {
+            assert!(!text.contains(&id[start..start + 24]), "the text stands in the {place}");
+        }
+        assert!(!text.contains("sealed~") && !text.contains(KEY), "{place}");
     }
-    assert!(!log.contains("sealed~") && !log.contains(KEY));
 }
 
 #[test]
