@@ -2,10 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// Takes pieces in and gives lines out. Lines of white space alone are passed over; one over
-/// the limit is told once and never held.
+/// Takes pieces in and gives lines out: none means that none is there yet. Lines of white space alone
+/// are passed over; one over the limit is told once and never held.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub struct Lines {
     buffer: BytesMut,
     /// So much of the buffer holds no line break.
     scanned: usize,
@@ -17,7 +17,7 @@ pub(super) struct Lines {
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub enum Line {
     /// Over the limit.
     TooLong,
     /// Without its line break.
@@ -25,23 +25,43 @@ pub(super) enum Line {
 }
 
 impl Lines {
-    pub(super) fn new(limit_bytes: usize) -> Self {
+    /// No piece yet. A line holds at most so many bytes, its break not counted.
+    #[must_use]
+    pub fn new(limit_bytes: usize) -> Self {
         let buffer = BytesMut::new();
         Self { buffer, scanned: 0, limit_bytes, skips: false, has_ended: false }
     }
 
     /// Adds the next piece of the body.
-    pub(super) fn push(&mut self, piece: &[u8]) {
+    pub fn push(&mut self, piece: &[u8]) {
         self.buffer.extend_from_slice(piece);
     }
 
     /// The body is over: what is left is the last line.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.has_ended = true;
     }
 
+    /// There is no whole line: what is there is kept, unless it is too long already.
+    fn wait(&mut self) -> Option<Line> {
+        // A carriage return at its end may belong to the break.
+        let text = self.buffer.strip_suffix(b"\r").unwrap_or(&self.buffer);
+        let is_over = text.len() > self.limit_bytes;
+        if !self.skips && !is_over {
+            self.scanned = self.buffer.len();
+            return None;
+        }
+        (self.buffer, self.scanned) = (BytesMut::new(), 0);
+        let is_news = !std::mem::replace(&mut self.skips, true);
+        is_news.then_some(Line::TooLong)
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Line;
+
     /// The next line that is there.
-    pub(super) fn next(&mut self) -> Option<Line> {
+    fn next(&mut self) -> Option<Line> {
         loop {
             let unseen = self.buffer.get(self.scanned..).unwrap_or_default();
             let line = match unseen.iter().position(|byte| *byte == b'\n') {
@@ -72,20 +92,6 @@ impl Lines {
             }
         }
     }
-
-    /// There is no whole line: what is there is kept, unless it is too long already.
-    fn wait(&mut self) -> Option<Line> {
-        // A carriage return at its end may belong to the break.
-        let text = self.buffer.strip_suffix(b"\r").unwrap_or(&self.buffer);
-        let is_over = text.len() > self.limit_bytes;
-        if !self.skips && !is_over {
-            self.scanned = self.buffer.len();
-            return None;
-        }
-        (self.buffer, self.scanned) = (BytesMut::new(), 0);
-        let is_news = !std::mem::replace(&mut self.skips, true);
-        is_news.then_some(Line::TooLong)
-    }
 }
 
 #[cfg(test)]
@@ -99,7 +105,7 @@ mod tests {
         let mut lines = Lines::new(limit_bytes);
         let mut found = Vec::new();
         let mut drain = |lines: &mut Lines| {
-            while let Some(line) = lines.next() {
+            for line in lines.by_ref() {
                 found.push(match line {
                     Line::TooLong => None,
                     Line::Whole(line) => Some(String::from_utf8_lossy(&line).into_owned()),

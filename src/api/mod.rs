@@ -17,7 +17,7 @@ mod feedback;
 mod fingerprint;
 mod gcm_message;
 mod idempotency;
-mod lines;
+pub mod lines;
 mod live_activity;
 mod lookup;
 pub mod message;

@@ -135,7 +135,7 @@ impl fmt::Debug for Message {
 
 /// What a good answer looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub enum Shape {
     /// One row for each of so many tokens.
     Rows(usize),
     /// One row, or what a topic, a condition or a device group gets.
@@ -372,9 +372,15 @@ async fn answered(mut response: reqwest::Response, shape: Shape, deadline: Insta
         }
         Err(web::Unread::Broken(_)) => Vec::new(),
     };
+    read(status, retry_after, &body, shape)
+}
+
+/// Reads an answer to a message whose good answer looks so. `body` may be anything.
+#[must_use]
+pub fn read(status: u16, retry_after: Option<Duration>, body: &[u8], shape: Shape) -> Outcome {
     match status {
-        200 => accepted(&body, shape, retry_after),
-        400 => rejected(Fault::Message, status, first_line(&body)),
+        200 => accepted(body, shape, retry_after),
+        400 => rejected(Fault::Message, status, first_line(body)),
         401 | 403 => key_refused(Some(status), None),
         429 => {
             let cause = Cause::Throttled { status, reason: String::new() };

@@ -6,7 +6,7 @@ mod exchange;
 pub mod message;
 mod oauth;
 mod probe;
-mod response;
+pub mod response;
 
 use std::fmt;
 use std::path::PathBuf;

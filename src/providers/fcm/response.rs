@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
 
 /// Reads an answer. `body` may be HTML, empty or cut off.
-pub(super) fn read(
+#[must_use]
+pub fn read(
     status: u16,
     retry_after: Option<Duration>,
     body: &[u8],
