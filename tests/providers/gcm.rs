@@ -217,6 +217,7 @@ async fn what_is_no_answer_of_the_protocol_is_502() {
         (200, &[][..], html),
         (200, &[], ""),
         (200, &[], "[]"),
+        (200, &[], r#"[108,1,0,0,[{"message_id":"1:08"}]]"#),
         (200, &[], r#"{"name":"projects/x/messages/1"}"#),
         (200, &[], shape),
         (204, &[], ""),

@@ -6,19 +6,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::outcome::{Cause, Delivery, Failure, Fault, Outcome, Receipt, Rejection, Retry};
 
 /// Reads an answer. `body` may be HTML, empty or cut off.
 #[must_use]
-pub fn read(
-    status: u16,
-    retry_after: Option<Duration>,
-    body: &[u8],
-    now: SystemTime,
-) -> Outcome {
+pub fn read(status: u16, retry_after: Option<Duration>, body: &[u8], now: SystemTime) -> Outcome {
     if status == 200 {
         return accepted(body);
     }
@@ -59,15 +53,11 @@ pub fn read(
     }
 }
 
-#[derive(Deserialize)]
-struct Accepted {
-    name: String,
-}
-
 /// `projects/P/messages/ID`.
 fn accepted(body: &[u8]) -> Outcome {
-    let name = serde_json::from_slice::<Accepted>(body).ok().map(|accepted| accepted.name);
-    let id = name.as_deref().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
+    // Read as a type of ours, a list would be an answer too.
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let id = body["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
     if id.is_empty() {
         let reason = "its answer names no message".to_owned();
         return Outcome::Failed(Failure {
@@ -371,7 +361,9 @@ mod tests {
         for body in ["[1]", "\"x\"", "{\"error\":7}", "{\"error\":{\"details\":{\"a\":1}}}"] {
             assert_eq!(word(500, body).0, "InternalServerError", "{body}");
         }
-        assert_eq!(word(200, "{}").0, "nonsense");
+        for body in ["{}", "[]", r#"["projects/p/messages/1"]"#, r#"{"name":7}"#] {
+            assert_eq!(word(200, body).0, "nonsense", "{body}");
+        }
         assert_eq!(word(200, r#"{"name":"projects/p/messages/0:1%2"}"#).0, "0:1%2");
     }
 
