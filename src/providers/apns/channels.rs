@@ -261,7 +261,7 @@ impl Apns {
             let homes = Homes::new(homes.process().clone());
             let endpoint = channels.endpoint(self.mode).clone();
             let (settings, metrics) = (channels.pools.subscribe(), Arc::clone(metrics));
-            Pool::new(endpoint, trust.clone(), identity, settings, metrics, &homes)
+            Box::new(Pool::new(endpoint, trust.clone(), identity, settings, metrics, &homes))
         })
     }
 

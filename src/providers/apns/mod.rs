@@ -255,8 +255,9 @@ pub struct Apns {
     access: Access,
     /// The sandbox, of an application that finds out; that of `access` is production.
     sandbox: Option<Sandbox>,
-    /// The connections for managing channels, which few need: opened by the first such call.
-    channels: OnceLock<Pool>,
+    /// The connections for managing channels, opened by the first such call. Few need them, and a pool
+    /// is large.
+    channels: OnceLock<Box<Pool>>,
 }
 
 /// What an application shows Apple.
@@ -399,7 +400,7 @@ impl Apns {
     #[must_use]
     pub fn connections(&self) -> usize {
         let sandbox = self.sandbox.as_ref().and_then(|sandbox| sandbox.pool.get());
-        let sandbox = sandbox.map_or(0, Pool::connections);
+        let sandbox = sandbox.map_or(0, |pool| pool.connections());
         match &self.access {
             Access::Certificate { pool, .. } | Access::Token { pool, .. } => {
                 pool.connections() + sandbox
@@ -467,7 +468,8 @@ impl Apns {
         let mode = environment.unwrap_or(self.mode);
         let pool = match &self.sandbox {
             Some(sandbox) if mode == Mode::Development => {
-                sandbox.pool.get_or_init(|| self.context.pool(mode, sandbox.identity.clone()))
+                let pool = || Box::new(self.context.pool(mode, sandbox.identity.clone()));
+                sandbox.pool.get_or_init(pool)
             }
             Some(_) | None => pool,
         };

@@ -87,7 +87,7 @@ impl Generations {
 /// Connections to the sandbox, made when the first message goes there.
 pub(super) struct Sandbox {
     pub(super) identity: Option<Identity>,
-    pub(super) pool: OnceLock<Pool>,
+    pub(super) pool: OnceLock<Box<Pool>>,
 }
 
 impl fmt::Debug for Sandbox {
