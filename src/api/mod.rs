@@ -211,7 +211,6 @@ fn channel_routes(config: &mut web::ServiceConfig) {
 /// The calls, their description, and the console. What else is asked for is answered in the
 /// same JSON.
 pub fn routes(config: &mut web::ServiceConfig) {
-    channel_routes(config);
     let call = |path: &str, post: actix_web::Route| {
         web::resource(path).route(post).default_service(web::to(method_not_allowed))
     };
@@ -225,6 +224,9 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::head().to(openapi::document))
                 .default_service(web::to(only_get)),
         )
+        // Paths with a name in them are told by a regular expression, so they come after those that
+        // every message goes to.
+        .configure(channel_routes)
         .configure(console_routes)
         .default_service(web::to(not_found));
 }
