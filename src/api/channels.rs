@@ -26,6 +26,10 @@ const OF_NEW: &[&str] = &["application_id", "message_storage_policy", "timeout_m
 /// What the query string of the other calls may hold: they have no body, and neither is a secret.
 const OF_QUERY: &[&str] = &["application_id", "timeout_ms", "topic"];
 
+/// Whether Apple has done what nobody heard it say.
+const UNKNOWN: &str = "apple did not answer, and may have done what it was asked; look at the channels \
+                       before you ask again";
+
 #[derive(Serialize)]
 struct Created {
     channel_id: String,
@@ -170,7 +174,10 @@ impl Checked {
         let Self { app, request, share, timeout } = self;
         match api.dispatcher.manage(&app, &request, &share, timeout).await {
             Ok(reply) => Ok(respond(reply, &request.action)),
-            Err(outcome) => outcome::respond(outcome, Service::Apns),
+            Err(outcome) => {
+                let told = outcome::respond(outcome, Service::Apns);
+                told.map_err(|error| error.if_unknown(UNKNOWN))
+            }
         }
     }
 }

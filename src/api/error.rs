@@ -103,6 +103,15 @@ impl ApiError {
         self
     }
 
+    /// The same in another sentence, where it is not known whether the provider did as it was asked.
+    #[must_use]
+    pub fn if_unknown(mut self, sentence: &'static str) -> Self {
+        if self.details.as_ref().is_some_and(|details| details.delivery == Some("unknown")) {
+            self.message = sentence.into();
+        }
+        self
+    }
+
     /// Code, message and what follows them.
     pub fn into_parts(self) -> (String, String, Details) {
         let details = self.details.map(|details| *details).unwrap_or_default();
