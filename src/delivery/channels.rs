@@ -13,8 +13,8 @@ use crate::providers::apns::channels::{Reply, Request};
 
 impl Dispatcher {
     /// Makes a request about the channels of `app`, again where that is safe, until there is an
-    /// answer or the time of its sends is over, unless `timeout` says another. They go to another server of Apple's than
-    /// messages, so they neither heed nor change what is known of that one.
+    /// answer or its time is over: `timeout`, or that of its sends. They go to another server of
+    /// Apple's than messages, so they neither heed nor change what is known of that one.
     ///
     /// # Errors
     /// What came of it instead of a reply; never accepted.
