@@ -139,7 +139,9 @@ async fn register_key(bench: &Bench) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_token_that_is_expired_is_signed_anew_once() {
-    let bench = Bench::start().await;
+    // The simulator's clock is right, and it would find the token that is shown next as wrong as
+    // Apple does whenever ours is.
+    let bench = Bench::with(Options { checks: false, ..Options::default() }, |_| ()).await;
     register_key(&bench).await;
     let simulator = &bench.peer.simulator;
     let accepted =
