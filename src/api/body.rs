@@ -106,7 +106,7 @@ pub(super) async fn read_many(
         None => Params::default(),
         Some(Kind::Form) => form(&body)?,
         Some(Kind::Json) => json(&body)?,
-        Some(Kind::Multipart) => multipart(request.headers(), body).await?,
+        Some(Kind::Multipart) => Box::pin(multipart(request.headers(), body)).await?,
     };
     params.check_text()?;
     Ok(params.with_size(size_bytes))

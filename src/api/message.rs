@@ -171,7 +171,6 @@ async fn carry_out(api: &Api, prepared: Prepared, share: &Share) -> Result<HttpR
             outcome.respond(credentials_status)
         }
         Work::One { message, service } => {
-            let message = Arc::new(message);
             let sent = Arc::clone(&message);
             let outcome = api.dispatcher.deliver(&application, sent, caller, timeout).await;
             let environment = application.providers.environment(&message);
@@ -205,12 +204,12 @@ pub enum Work {
     /// One message for all of it.
     One {
         /// The message.
-        message: Message,
+        message: Arc<Message>,
         /// Whose words the answer has.
         service: Service,
     },
     /// Nothing: it is shown what would go out.
-    Preview(Preview),
+    Preview(Box<Preview>),
 }
 
 impl Prepared {
@@ -219,25 +218,29 @@ impl Prepared {
         match &self.work {
             Work::Fcm { plan: Plan::Send(messages), .. } => messages.len(),
             Work::Fcm { plan: Plan::Refuse { .. }, .. } | Work::Preview(_) => 0,
-            Work::One { message: Message::Gcm(message), .. } => message.rows(),
-            Work::One { .. } => 1,
+            Work::One { message, .. } => match &**message {
+                Message::Gcm(message) => message.rows(),
+                Message::Apns(_) | Message::Fcm(_) => 1,
+            },
         }
     }
 
     /// The same call, shown instead of sent. What is refused anyway stays refused.
     fn previewed(self) -> Result<Self, ApiError> {
         let Self { application, work, timeout } = self;
-        let (messages, credentials_status) = match work {
+        let preview = match work {
             Work::Fcm { plan: Plan::Send(messages), credentials_status } => {
-                (messages.into_iter().map(Message::Fcm).collect(), credentials_status)
+                let messages: Vec<_> = messages.into_iter().map(Message::Fcm).collect();
+                Preview::of(&application, &messages, credentials_status)?
             }
-            Work::One { message, .. } => (vec![message], StatusCode::FORBIDDEN),
+            Work::One { message, .. } => {
+                Preview::of(&application, [&*message], StatusCode::FORBIDDEN)?
+            }
             work @ (Work::Fcm { plan: Plan::Refuse { .. }, .. } | Work::Preview(_)) => {
                 return Ok(Self { application, work, timeout });
             }
         };
-        let preview = Preview::of(&application, &messages, credentials_status)?;
-        Ok(Self { application, work: Work::Preview(preview), timeout })
+        Ok(Self { application, work: Work::Preview(Box::new(preview)), timeout })
     }
 }
 
@@ -263,15 +266,14 @@ pub async fn prepare_single(
     let (message, credentials_status) = match work {
         Work::One { message, .. } => (message, StatusCode::FORBIDDEN),
         Work::Fcm { plan, credentials_status } => {
-            (Message::Fcm(of_plan(plan)?), credentials_status)
+            (Arc::new(Message::Fcm(of_plan(plan)?)), credentials_status)
         }
         Work::Preview(_) => return Err(ApiError::internal_error()),
     };
-    let device_token = device_token.or_else(|| match &message {
+    let device_token = device_token.or_else(|| match &*message {
         Message::Fcm(message) => message.token().map(str::to_owned),
         Message::Apns(_) | Message::Gcm(_) => None,
     });
-    let message = Arc::new(message);
     Ok(Single { application, message, device_token, credentials_status, timeout, is_preview })
 }
 
@@ -371,7 +373,7 @@ fn of_application(
     let timeout = timeout(params)?;
     match service {
         Service::Apns => {
-            let message = Message::Apns(apns_message(params, &application)?);
+            let message = Arc::new(Message::Apns(apns_message(params, &application)?));
             Ok(Prepared { application, work: Work::One { message, service }, timeout })
         }
         Service::Gcm => {
@@ -399,7 +401,7 @@ fn of_key(params: &mut Params, api: &Api) -> Result<Prepared, ApiError> {
     let message = gcm::Message::new(key, &draft).map_err(|_| ApiError::internal_error())?;
     Ok(Prepared {
         application: Arc::clone(&api.bare_keys),
-        work: Work::One { message: Message::Gcm(message), service: Service::Gcm },
+        work: Work::One { message: Arc::new(Message::Gcm(message)), service: Service::Gcm },
         timeout,
     })
 }

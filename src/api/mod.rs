@@ -253,16 +253,19 @@ async fn not_found() -> Result<HttpResponse, ApiError> {
 }
 
 /// Runs a call to its answer: its errors get the status that the configuration wants, and a panic
-/// costs this call and no other.
-async fn answer(
+/// costs this call and no other. An `async fn` would keep room for the call twice: as what it was
+/// given, and as what it waits for.
+fn answer(
     api: &Api,
     call: impl Future<Output = Result<HttpResponse, ApiError>>,
-) -> Result<HttpResponse, ApiError> {
-    let result = AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!("a call ended in a panic; this is a bug in pushlet, please report it");
-        Err(ApiError::internal_error())
-    });
-    result.map_err(|error| error.under(&api.compat))
+) -> impl Future<Output = Result<HttpResponse, ApiError>> {
+    AssertUnwindSafe(call).catch_unwind().map(|ended| {
+        let result = ended.unwrap_or_else(|_| {
+            tracing::error!("a call ended in a panic; this is a bug in pushlet, please report it");
+            Err(ApiError::internal_error())
+        });
+        result.map_err(|error| error.under(&api.compat))
+    })
 }
 
 /// Gives every call an id, which its answer and each line of its log carry.

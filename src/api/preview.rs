@@ -47,13 +47,13 @@ impl Preview {
     ///
     /// # Errors
     /// What a send would be answered whose credential cannot be used at all.
-    pub fn of(
+    pub fn of<'a>(
         application: &Application,
-        messages: &[Message],
+        messages: impl IntoIterator<Item = &'a Message>,
         credentials_status: StatusCode,
     ) -> Result<Self, ApiError> {
         let sketch = |message| Sketch::of(application, message, credentials_status);
-        let mut sketches = messages.iter().map(sketch).collect::<Result<Vec<_>, _>>()?;
+        let mut sketches = messages.into_iter().map(sketch).collect::<Result<Vec<_>, _>>()?;
         match sketches.len() {
             1 => Ok(Self { dry_run: true, request: sketches.pop(), requests: None }),
             _ => Ok(Self { dry_run: true, request: None, requests: Some(sketches) }),

@@ -124,7 +124,8 @@ impl Providers {
             }
             Message::Fcm(message) => {
                 let fcm = self.fcm.as_ref().ok_or(NotRegistered)?;
-                Ok(fcm.send(message, deadline, avoid, on_late).await)
+                // Twice as large as what a message for Apple needs, which would keep room for it.
+                Ok(Box::pin(fcm.send(message, deadline, avoid, on_late)).await)
             }
             Message::Gcm(message) => {
                 let gcm = self.gcm.as_ref().ok_or(NotRegistered)?;
