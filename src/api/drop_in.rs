@@ -15,6 +15,7 @@ use super::body::{self, Unread};
 use super::error::ApiError;
 use super::fcm_answer::{self, Answer};
 use super::outcome::seconds;
+use super::turns::Turns;
 use super::{Api, Bridged, Snapshot, answer, idempotency};
 use crate::apps::Application;
 use crate::delivery::idempotency::Parameters;
@@ -57,6 +58,7 @@ async fn run(
 ) -> Result<HttpResponse, ApiError> {
     api.door.refuse_pages(request)?;
     let Some(bridged) = bridged(request.headers(), api) else { return Ok(unauthorized()) };
+    Turns::of(request).await;
     let body = match body::raw(request.headers(), payload, api.body).await {
         Ok(body) => body,
         Err(Unread::Broken) => return Ok(bad_request("the body ended before it was complete")),

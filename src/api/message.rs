@@ -15,6 +15,7 @@ use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::{Params, Value};
 use super::preview::Preview;
 use super::row::Single;
+use super::turns::Turns;
 use super::{
     Api, Snapshot, answer, body, channels, fcm_answer, idempotency, lookup, ndjson, outcome,
 };
@@ -111,6 +112,7 @@ async fn run(
     if channel_id.is_none() && ndjson::is_asked(request) {
         return ndjson::respond(request, payload, &caller, api);
     }
+    Turns::of(request).await;
     let mut params = body::read_many(request, payload, api.body, api.batch.size_bytes).await?;
     if let Some(id) = channel_id {
         params.push("channel_id".to_owned(), Value::Bytes(id.into()));

@@ -33,6 +33,7 @@ mod rate;
 pub mod row;
 mod status;
 mod trace_context;
+pub mod turns;
 pub mod unread;
 
 use std::collections::HashMap;

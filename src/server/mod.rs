@@ -27,6 +27,7 @@ pub use self::direct::{Answer, Direct};
 pub use self::reload::{Reloaded, Reloader};
 use crate::api;
 use crate::api::current::Current;
+use crate::api::turns::Turns;
 use crate::apps::expiry;
 use crate::config::Config;
 use crate::transport::Homes;
@@ -233,9 +234,11 @@ fn for_calls(
     let drop_in = config.gcm.drop_in_routes;
     let server = HttpServer::new(move || {
         // Each worker comes here once, on its own runtime.
-        homes.join(Handle::current());
+        let runtime = Handle::current();
+        homes.join(runtime.clone());
         App::new()
             .app_data(shared.clone())
+            .app_data(Turns::start(&runtime))
             .wrap(from_fn(api::identify))
             .wrap(from_fn(api::unread::close))
             .configure(|routes| {
