@@ -48,7 +48,8 @@ pub(super) async fn send(
     payload: web::Payload,
     api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
-    answer(&api, run(&request, payload, &api)).await
+    Turns::of(&request).await;
+    answer(&api, Box::pin(run(&request, payload, &api))).await
 }
 
 async fn run(
@@ -58,7 +59,6 @@ async fn run(
 ) -> Result<HttpResponse, ApiError> {
     api.door.refuse_pages(request)?;
     let Some(bridged) = bridged(request.headers(), api) else { return Ok(unauthorized()) };
-    Turns::of(request).await;
     let body = match body::raw(request.headers(), payload, api.body).await {
         Ok(body) => body,
         Err(Unread::Broken) => return Ok(bad_request("the body ended before it was complete")),

@@ -87,7 +87,8 @@ pub(super) async fn send(
     payload: web::Payload,
     api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
-    answer(&api, run(&request, payload, &api, None)).await
+    Turns::of(&request).await;
+    answer(&api, Box::pin(run(&request, payload, &api, None))).await
 }
 
 /// The same, on the broadcast channel of the path.
@@ -96,12 +97,14 @@ pub(super) async fn broadcast(
     payload: web::Payload,
     api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
+    Turns::of(&request).await;
     let channel_id = Some(channels::id_of_path(&request));
-    answer(&api, run(&request, payload, &api, channel_id)).await
+    answer(&api, Box::pin(run(&request, payload, &api, channel_id))).await
 }
 
-/// Whatever is not on the way of one message to Apple stands in a box of its own: the future of a call
-/// is made and moved for each, and is as large as the largest of its ways.
+/// Stands in a box that is made when it is the call's turn: hundreds may wait for theirs. Whatever is
+/// not on the way of one message to Apple has a box of its own, since a future is as large as the
+/// largest of its ways.
 async fn run(
     request: &HttpRequest,
     payload: web::Payload,
@@ -112,7 +115,6 @@ async fn run(
     if channel_id.is_none() && ndjson::is_asked(request) {
         return ndjson::respond(request, payload, &caller, api);
     }
-    Turns::of(request).await;
     let mut params = body::read_many(request, payload, api.body, api.batch.size_bytes).await?;
     if let Some(id) = channel_id {
         params.push("channel_id".to_owned(), Value::Bytes(id.into()));
