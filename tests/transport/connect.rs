@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use reqwest::multipart::{Form, Part};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use url::Url;
@@ -11,7 +12,11 @@ use super::{
     Bench, HUNDRED_STREAMS, PATIENCE, assert_all, assert_true, count, healthy, meet, short,
 };
 use crate::support::keys::Authority;
+use crate::support::process::Process;
+use crate::support::relay::{TOKEN, TOPIC};
 use crate::support::scripted_peer::{LAST, ScriptedPeer, Tls};
+use crate::support::tools::require;
+use crate::support::wire::{SEND, seen};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_connection_sends_nothing_and_the_next_send_works() {
@@ -40,6 +45,66 @@ async fn a_name_that_does_not_exist_sends_nothing() {
 
     assert_all(&told, "not_sent");
     bench.relay.stop().await;
+}
+
+/// A name that nobody knows at first and everybody later. It is looked up in a file by a library that
+/// is loaded before the system's.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_comes_to_exist_is_found_by_the_next_send() {
+    const LIBRARY: &str = "libnss_wrapper.so";
+    let probe = format!("! LD_PRELOAD={LIBRARY} true 2>&1 | grep -q .");
+    if !require("libnss-wrapper", &["sh", "-c", &probe]) {
+        return;
+    }
+    let authority = Authority::new();
+    let identity = authority.server_certificate(&["apple.invalid"]);
+    let tls = Tls { identity, ..Tls::new(&authority) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://apple.invalid:{}", listener.local_addr().unwrap().port());
+    let peer = ScriptedPeer::start_on(listener, &tls, healthy);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.into_os_string().into_string().unwrap()
+    };
+    let (ca_file, hosts) = (file("ca.pem", &authority.pem()), file("hosts", b""));
+    let relay = Process::serve(&[
+        ("LD_PRELOAD", LIBRARY),
+        ("NSS_WRAPPER_HOSTS", &hosts),
+        ("PUSHLET_APNS__PRODUCTION_URL", &url),
+        ("PUSHLET_APNS__CA_FILE", &ca_file),
+        ("PUSHLET_APNS__TIMEOUT", "2s"),
+    ]);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let at = format!("http://{}", relay.address());
+    let certificate = authority.apple_certificate(TOPIC).build().p12("");
+    let form = Form::new()
+        .text("application_id", "app")
+        .part("apns_p12", Part::bytes(certificate).file_name("cert.p12"));
+    let registered = client.post(format!("{at}/register_application")).multipart(form);
+    assert_eq!(seen(registered).await.status, 200);
+    let send = |number: usize| {
+        let alert = format!("message {number}");
+        let body = format!("application_id=app&device_token={TOKEN}&alert={alert}");
+        let request = client.post(format!("{at}{SEND}"));
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let call = seen(request.header(form.0, form.1).body(body));
+        async move { (alert, call.await) }
+    };
+
+    let told = join_all((0..50).map(send)).await;
+
+    assert_all(&told, "not_sent");
+    file("hosts", b"127.0.0.1 apple.invalid\n");
+    let mut later = vec![send(50).await];
+    let until = Instant::now() + PATIENCE;
+    while later.last().is_some_and(|(_, seen)| seen.status != 200) {
+        assert!(Instant::now() < until, "it does not recover: {later:?}");
+        later.push(send(50 + later.len()).await);
+    }
+    assert_true(&[told, later].concat(), &peer.record);
 }
 
 /// A listener whose backlog is full: the system drops what asks for a connection, as a firewall does.
