@@ -21,7 +21,7 @@ pub(super) async fn application(
     if sealed::is_sealed(id) {
         let found = api.opened.find(id).ok_or_else(ApiError::application_not_found)?;
         caller.must_own(found.name().as_str())?;
-        // Opened before for the most part; the room that it takes to open it is not kept in each call.
+        // Most were opened before, and the room that opening takes is not kept in each call.
         return Ok(Box::pin(api.opened.open(found)).await?);
     }
     caller.must_own(id)?;

@@ -102,8 +102,8 @@ pub(super) async fn broadcast(
     answer(&api, Box::pin(run(&request, payload, &api, channel_id))).await
 }
 
-/// Stands in a box that is made when it is the call's turn: hundreds may wait for theirs. Whatever is
-/// not on the way of one message to Apple has a box of its own, since a future is as large as the
+/// Stands in a box that is made when it is the call's turn: hundreds may wait for theirs. What
+/// needs more room than a message to Apple has a box of its own, since a future is as large as the
 /// largest of its ways.
 async fn run(
     request: &HttpRequest,

@@ -1,21 +1,28 @@
 //! Turns: a worker goes on with what it has begun before it begins more.
 //!
-//! A message is taken up twice, when its caller asks and when the service has answered. The runtime
-//! looks after whatever is ready in the order in which it became so. With more callers than a worker
-//! keeps up with, hundreds of messages would then be begun before the first answer is looked at, and
-//! what belongs to each would have left the processor's caches by the time it is needed again. So a
-//! worker begins a few, looks at its sockets, sees to all that came, and begins the next few.
+//! A call is taken up twice, when its caller asks and when the service has answered. The runtime
+//! looks after whatever is ready in the order in which it became so. With more callers than a
+//! worker keeps up with, hundreds of calls would then be begun before the first answer is looked
+//! at, and what belongs to each would have left the processor's caches by the time it is needed
+//! again. So a worker begins a few, looks at its sockets, sees to all that came, and begins the
+//! next few. What a call may take in time counts from its turn.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::HttpRequest;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
-/// How many messages are begun between two looks: enough for a connection that all of them go to to
-/// write them at once, and few enough for the caches.
+/// How many calls are begun between two looks: enough for a connection to write their messages at
+/// once where they all go to it, and few enough for the caches.
 const AT_ONCE: usize = 8;
+/// A call is begun for each of these that passed between two looks, if that is more: the messages
+/// of batches may take much of a worker's time, and do not wait here. Longer than a call takes, so
+/// that calls alone never get there.
+const ONE_FOR_EACH: Duration = Duration::from_micros(250);
 
 /// The turns of one worker.
 #[derive(Debug, Clone)]
@@ -25,7 +32,7 @@ pub struct Turns(Arc<Shared>);
 struct Shared {
     /// Those that are left before the next look.
     left: Semaphore,
-    /// Told when the last one was taken.
+    /// Told by who leaves none.
     taken: Notify,
 }
 
@@ -62,12 +69,20 @@ impl Turns {
         loop {
             self.0.taken.notified().await;
             while self.0.left.available_permits() == 0 {
+                let before = Instant::now();
                 // It comes back after the runtime looked at its sockets, and behind what they woke.
                 yield_now().await;
-                self.0.left.add_permits(AT_ONCE);
+                self.0.left.add_permits(turns(before.elapsed()));
             }
         }
     }
+}
+
+/// How many there are after so much time.
+fn turns(passed: Duration) -> usize {
+    let earned = passed.as_micros() / ONE_FOR_EACH.as_micros();
+    // The most that a semaphore holds is far beyond what a day earns.
+    usize::try_from(earned.min(100_000)).unwrap_or(AT_ONCE).max(AT_ONCE)
 }
 
 #[cfg(test)]
@@ -89,50 +104,66 @@ mod tests {
         begun
     }
 
-    #[tokio::test]
+    /// Looks at the sockets so often, and says how many more have begun at each.
+    async fn looks(begun: &AtomicUsize, count: usize) -> Vec<usize> {
+        let mut steps = Vec::new();
+        for _ in 0..count {
+            let before = begun.load(Ordering::Relaxed);
+            yield_now().await;
+            steps.push(begun.load(Ordering::Relaxed) - before);
+        }
+        steps
+    }
+
+    // Time stands still, so that none is earned by it.
+    #[tokio::test(start_paused = true)]
     async fn few_begin_between_two_looks_and_all_in_the_end() {
         let turns = Turns::start(&Handle::current());
         let begun = calls(&turns, 5 * AT_ONCE + 1);
-        let (mut before, mut looks) = (0, 0);
 
-        while before < 5 * AT_ONCE + 1 {
-            yield_now().await;
-            let now = begun.load(Ordering::Relaxed);
-            assert!(now - before <= AT_ONCE, "{now} after {before}");
-            (before, looks) = (now, looks + 1);
-            assert!(looks < 100, "{now} have begun");
-        }
-        assert!(looks >= 6, "{looks}");
+        let steps = looks(&begun, 20).await;
+
+        assert!(steps.iter().all(|step| *step <= AT_ONCE), "{steps:?}");
+        assert_eq!(begun.load(Ordering::Relaxed), 5 * AT_ONCE + 1, "{steps:?}");
     }
 
-    #[tokio::test]
-    async fn turns_that_were_left_over_are_there_for_the_next_ones() {
+    #[tokio::test(start_paused = true)]
+    async fn turns_are_given_out_when_there_are_none_and_then_no_more() {
         let turns = Turns::start(&Handle::current());
         for _ in 0..10 * AT_ONCE {
             turns.take().await;
         }
-        assert!(turns.0.left.available_permits() <= AT_ONCE);
+
+        looks(&AtomicUsize::new(0), 20).await;
+
+        assert_eq!(turns.0.left.available_permits(), AT_ONCE);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_leaves_takes_nobodys_turn() {
         let turns = Turns::start(&Handle::current());
         turns.0.left.forget_permits(AT_ONCE);
         let runtime = Handle::current();
         let mut waiting: Vec<_> =
-            (0..3 * AT_ONCE).map(|_| runtime.spawn(turns.clone().taken())).collect();
+            (0..4 * AT_ONCE).map(|_| runtime.spawn(turns.clone().taken())).collect();
         yield_now().await;
+        // The first few have their turn, and do not know it yet.
+        turns.0.left.add_permits(AT_ONCE);
         for leaves in waiting.drain(..2 * AT_ONCE) {
             leaves.abort();
-            assert!(leaves.await.is_err());
         }
-        turns.0.taken.notify_one();
 
         for stays in waiting {
             stays.await.unwrap_or_else(|error| panic!("{error}"));
         }
-        // One look gave all of them out.
-        assert_eq!(turns.0.left.available_permits(), 0);
+    }
+
+    #[test]
+    fn a_long_look_earns_more() {
+        assert_eq!(turns(Duration::ZERO), AT_ONCE);
+        assert_eq!(turns(8 * ONE_FOR_EACH), 8);
+        assert_eq!(turns(60 * ONE_FOR_EACH), 60);
+        assert_eq!(turns(Duration::MAX), 100_000);
     }
 
     impl Turns {
