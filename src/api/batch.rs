@@ -86,12 +86,16 @@ impl Batch {
         Ok(Some(Self::Tokens { name, tokens, params: std::mem::take(params) }))
     }
 
-    /// Makes all the checks of each message. What they may take in all counts from now.
+    /// Makes all the checks of each message. What they may take in all counts from `came`.
     ///
     /// # Errors
     /// That of the first message that fails one, which its sentence names by its place.
-    pub(super) async fn check(self, caller: &Caller<'_>, api: &Api) -> Result<Checked, ApiError> {
-        let start = Instant::now();
+    pub(super) async fn check(
+        self,
+        caller: &Caller<'_>,
+        api: &Api,
+        came: Instant,
+    ) -> Result<Checked, ApiError> {
         let singles = match self {
             Self::Messages(list) => of_list(&list, caller, api).await?,
             Self::Tokens { name, tokens, params } => {
@@ -99,7 +103,7 @@ impl Batch {
             }
         };
         let rate = caller.rate().map(Arc::clone);
-        Ok(Checked { singles, share: caller.share().clone(), rate, start })
+        Ok(Checked { singles, share: caller.share().clone(), rate, start: came })
     }
 }
 

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::body::{self, Unread};
 use super::error::ApiError;
 use super::fcm_answer::{self, Answer};
 use super::outcome::seconds;
-use super::turns::Turns;
+use super::turns::{Turns, Waited};
 use super::{Api, Bridged, Snapshot, answer, idempotency};
 use crate::apps::Application;
 use crate::delivery::idempotency::Parameters;
@@ -48,14 +49,15 @@ pub(super) async fn send(
     payload: web::Payload,
     api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
-    Turns::of(&request).await;
-    answer(&api, Box::pin(run(&request, payload, &api))).await
+    let waited = Turns::of(&request).await;
+    answer(&api, Box::pin(run(&request, payload, &api, waited))).await
 }
 
 async fn run(
     request: &HttpRequest,
     payload: web::Payload,
     api: &Snapshot,
+    waited: Waited,
 ) -> Result<HttpResponse, ApiError> {
     api.door.refuse_pages(request)?;
     let Some(bridged) = bridged(request.headers(), api) else { return Ok(unauthorized()) };
@@ -67,6 +69,7 @@ async fn run(
             return Err(ApiError::request_too_large(api.body.size_bytes));
         }
     };
+    let came = waited.since();
     let call = match request.content_type() {
         "application/json" => Call::of_json(&body),
         "" | "application/x-www-form-urlencoded" | "text/plain" => Call::of_form(&body),
@@ -84,12 +87,12 @@ async fn run(
     let caller = authorization.map(HeaderValue::as_bytes).unwrap_or_default();
     let key = match idempotency::key(request, &[caller]) {
         Ok(Some(key)) => key,
-        Ok(None) => return respond(api, &application, plan, shape).await,
+        Ok(None) => return respond(api, &application, plan, shape, came).await,
         Err(problem) => return Ok(bad_request(&problem.to_string())),
     };
     let prepared = async {
         let api = api.clone();
-        Ok(async move { respond(&api, &application, plan, shape).await })
+        Ok(async move { respond(&api, &application, plan, shape, came).await })
     };
     // Programs for Google's own route repeat a call byte by byte.
     let parameters = Parameters(openssl::sha::sha256(&body));
@@ -108,8 +111,9 @@ async fn respond(
     application: &Arc<Application>,
     plan: Plan,
     shape: Shape,
+    came: Instant,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = fcm_answer::carry_out(api, application, plan, None, None).await?;
+    let answer = fcm_answer::carry_out(api, application, plan, None, (came, None)).await?;
     if answer.refused.is_some() {
         return Ok(unauthorized());
     }

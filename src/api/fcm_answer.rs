@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
+use tokio::time::Instant;
 
 use super::Api;
 use super::error::ApiError;
@@ -26,7 +27,8 @@ pub(super) struct Answer {
     pub(super) refused: Option<Rejection>,
 }
 
-/// Sends what the plan says, each message within `timeout` or that of the service.
+/// Sends what the plan says, each message within its time: since when, and how long, or that of the
+/// service.
 ///
 /// # Errors
 /// `overloaded`; nothing was sent.
@@ -35,7 +37,7 @@ pub(super) async fn carry_out(
     application: &Arc<Application>,
     plan: Plan,
     caller: Option<&Share>,
-    timeout: Option<Duration>,
+    time: (Instant, Option<Duration>),
 ) -> Result<Answer, ApiError> {
     match plan {
         Plan::Refuse { rows, error } => {
@@ -44,7 +46,7 @@ pub(super) async fn carry_out(
         }
         Plan::Send(messages) => {
             let messages = messages.into_iter().map(Message::Fcm).collect();
-            let sends = api.dispatcher.deliver_each(application, messages, caller, timeout);
+            let sends = api.dispatcher.deliver_each(application, messages, caller, time);
             Ok(Answer::of(sends.await.ok_or_else(overloaded)?))
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use tokio::time::Instant;
 
 use super::apns_message::{APNS_ONLY, apns_draft};
 use super::auth::Caller;
@@ -15,7 +16,7 @@ use super::gcm_message::{GCM_ONLY, fcm_plan, legacy_draft};
 use super::params::{Params, Value};
 use super::preview::Preview;
 use super::row::Single;
-use super::turns::Turns;
+use super::turns::{Turns, Waited};
 use super::{
     Api, Snapshot, answer, body, channels, fcm_answer, idempotency, lookup, ndjson, outcome,
 };
@@ -87,8 +88,8 @@ pub(super) async fn send(
     payload: web::Payload,
     api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
-    Turns::of(&request).await;
-    answer(&api, Box::pin(run(&request, payload, &api, None))).await
+    let waited = Turns::of(&request).await;
+    answer(&api, Box::pin(run(&request, payload, &api, None, waited))).await
 }
 
 /// The same, on the broadcast channel of the path.
@@ -97,9 +98,9 @@ pub(super) async fn broadcast(
     payload: web::Payload,
     api: Snapshot,
 ) -> Result<HttpResponse, ApiError> {
-    Turns::of(&request).await;
+    let waited = Turns::of(&request).await;
     let channel_id = Some(channels::id_of_path(&request));
-    answer(&api, Box::pin(run(&request, payload, &api, channel_id))).await
+    answer(&api, Box::pin(run(&request, payload, &api, channel_id, waited))).await
 }
 
 /// Stands in a box that is made when it is the call's turn: hundreds may wait for theirs. What
@@ -110,12 +111,14 @@ async fn run(
     payload: web::Payload,
     api: &Snapshot,
     channel_id: Option<String>,
+    waited: Waited,
 ) -> Result<HttpResponse, ApiError> {
     let caller = api.door.admit(request)?;
     if channel_id.is_none() && ndjson::is_asked(request) {
         return ndjson::respond(request, payload, &caller, api);
     }
     let mut params = body::read_many(request, payload, api.body, api.batch.size_bytes).await?;
+    let came = waited.since();
     if let Some(id) = channel_id {
         params.push("channel_id".to_owned(), Value::Bytes(id.into()));
     }
@@ -125,13 +128,13 @@ async fn run(
         idempotency::key(request, &[caller.name(), id.as_bytes(), api_key.as_bytes()])?
     };
     let Some(key) = key else {
-        return check(&mut params, &caller, api).await?.carry_out(api).await;
+        return check(&mut params, &caller, api, came).await?.carry_out(api, came).await;
     };
     let (parameters, at_least_once) = (params.fingerprint(), params.is_at_least_once());
     let checked = async {
-        let call = check(&mut params, &caller, api).await?;
+        let call = check(&mut params, &caller, api, came).await?;
         let api = api.clone();
-        Ok(async move { call.carry_out(&api).await })
+        Ok(async move { call.carry_out(&api, came).await })
     };
     Box::pin(idempotency::once(api, key, parameters, at_least_once, checked)).await
 }
@@ -142,9 +145,14 @@ enum Call {
     One(Prepared, Share),
 }
 
-async fn check(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Call, ApiError> {
+async fn check(
+    params: &mut Params,
+    caller: &Caller<'_>,
+    api: &Api,
+    came: Instant,
+) -> Result<Call, ApiError> {
     if let Some(batch) = Batch::of(params, api)? {
-        return Ok(Call::Many(Box::pin(batch.check(caller, api)).await?));
+        return Ok(Call::Many(Box::pin(batch.check(caller, api, came)).await?));
     }
     if params.size_bytes() > api.body.size_bytes {
         return Err(ApiError::request_too_large(api.body.size_bytes));
@@ -155,28 +163,35 @@ async fn check(params: &mut Params, caller: &Caller<'_>, api: &Api) -> Result<Ca
 }
 
 impl Call {
-    /// Sends what the call asked for.
-    async fn carry_out(self, api: &Api) -> Result<HttpResponse, ApiError> {
+    /// Sends what the call asked for, within its time since it came.
+    async fn carry_out(self, api: &Api, came: Instant) -> Result<HttpResponse, ApiError> {
         match self {
             Self::Many(checked) => Ok(Box::pin(checked.send(api)).await),
-            Self::One(prepared, share) => carry_out(api, prepared, &share).await,
+            Self::One(prepared, share) => carry_out(api, prepared, &share, came).await,
         }
     }
 }
 
 /// Sends the one message of a call, or those of a list of tokens that is answered as Google did.
-async fn carry_out(api: &Api, prepared: Prepared, share: &Share) -> Result<HttpResponse, ApiError> {
+async fn carry_out(
+    api: &Api,
+    prepared: Prepared,
+    share: &Share,
+    came: Instant,
+) -> Result<HttpResponse, ApiError> {
     let caller = Some(share);
     let Prepared { application, work, timeout } = prepared;
     match work {
         Work::Fcm { plan, credentials_status } => {
-            let answer = Box::pin(fcm_answer::carry_out(api, &application, plan, caller, timeout));
+            let time = (came, timeout);
+            let answer = Box::pin(fcm_answer::carry_out(api, &application, plan, caller, time));
             let outcome = answer.await?;
             outcome.respond(credentials_status)
         }
         Work::One { message, service } => {
             let sent = Arc::clone(&message);
-            let outcome = api.dispatcher.deliver(&application, sent, caller, timeout).await;
+            let time = (came, timeout);
+            let outcome = api.dispatcher.deliver(&application, sent, caller, time).await;
             let environment = application.providers.environment(&message);
             outcome::in_environment(environment, outcome::respond(outcome, service))
         }

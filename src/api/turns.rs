@@ -5,7 +5,7 @@
 //! worker keeps up with, hundreds of calls would then be begun before the first answer is looked
 //! at, and what belongs to each would have left the processor's caches by the time it is needed
 //! again. So a worker begins a few, looks at its sockets, sees to all that came, and begins the
-//! next few. What a call may take in time counts from its turn.
+//! next few.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,19 @@ const AT_ONCE: usize = 8;
 /// of batches may take much of a worker's time, and do not wait here. Longer than a call takes, so
 /// that calls alone never get there.
 const ONE_FOR_EACH: Duration = Duration::from_micros(250);
+
+/// How long a call waited for its turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waited(Duration);
+
+impl Waited {
+    /// Since when a call is under way whose body is here now: its caller did not choose to wait for
+    /// the turn, and chose how long the body took.
+    pub(super) fn since(self) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(self.0).unwrap_or(now)
+    }
+}
 
 /// The turns of one worker.
 #[derive(Debug, Clone)]
@@ -49,10 +62,12 @@ impl Turns {
     ///
     /// # Cancel safety
     /// Dropped, it leaves its place to the next one.
-    pub(super) async fn of(request: &HttpRequest) {
+    pub(super) async fn of(request: &HttpRequest) -> Waited {
+        let before = Instant::now();
         if let Some(turns) = request.app_data::<Self>() {
             turns.take().await;
         }
+        Waited(before.elapsed())
     }
 
     async fn take(&self) {
@@ -88,6 +103,9 @@ fn turns(passed: Duration) -> usize {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use actix_web::test::TestRequest;
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -156,6 +174,25 @@ mod tests {
         for stays in waiting {
             stays.await.unwrap_or_else(|error| panic!("{error}"));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_call_runs_while_it_waits() {
+        let turns = Turns::start(&Handle::current());
+        turns.0.left.forget_permits(AT_ONCE);
+        let request = TestRequest::default().app_data(turns.clone()).to_http_request();
+        let before = Instant::now();
+        Handle::current().spawn(async move {
+            sleep(Duration::from_millis(300)).await;
+            turns.0.left.add_permits(AT_ONCE);
+        });
+
+        let waited = Turns::of(&request).await;
+
+        assert_eq!(before.elapsed(), waited.0, "in a time that stands still but for the wait");
+        assert!(waited.0 >= Duration::from_millis(300), "{waited:?}");
+        sleep(Duration::from_secs(9)).await;
+        assert_eq!(waited.since().elapsed(), waited.0, "the body may take what it takes");
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl Dispatcher {
     }
 
     /// Sends a message of `app`, again where that is safe, until there is an answer or its time is
-    /// over: `timeout`, or that of its provider. Where the relay is full it is refused, a moment later.
+    /// over: since when it runs, and how long, or as long as that of its provider. Where the relay is
+    /// full it is refused, a moment later.
     ///
     /// # Cancel safety
     /// Dropped, it sends nothing more. What was written stays written; whether its token is dead
@@ -115,7 +116,7 @@ impl Dispatcher {
         app: &Arc<Application>,
         message: Arc<Message>,
         caller: Option<&Share>,
-        timeout: Option<Duration>,
+        (start, timeout): (Instant, Option<Duration>),
     ) -> Outcome {
         if let Some(outcome) = self.by_circuit(app, &message) {
             return outcome;
@@ -127,7 +128,6 @@ impl Dispatcher {
             sleep(REFUSAL_PAUSE.min(timeout.unwrap_or(REFUSAL_PAUSE))).await;
             return outcome;
         };
-        let start = Instant::now();
         let deadline = start + timeout.unwrap_or_else(|| app.providers.timeout(&message));
         self.conclude(app, message, Time { start, deadline, is_patient: false }).await
     }
@@ -178,7 +178,7 @@ impl Dispatcher {
         app: &Arc<Application>,
         messages: Vec<Message>,
         caller: Option<&Share>,
-        timeout: Option<Duration>,
+        (start, timeout): (Instant, Option<Duration>),
     ) -> Option<Vec<Outcome>> {
         let Some(_permit) = self.admission.admit(caller, &app.in_flight) else {
             for message in &messages {
@@ -186,7 +186,6 @@ impl Dispatcher {
             }
             return None;
         };
-        let start = Instant::now();
         let sends = messages.into_iter().map(|one| {
             let deadline = start + timeout.unwrap_or_else(|| app.providers.timeout(&one));
             self.conclude(app, Arc::new(one), Time { start, deadline, is_patient: true })
