@@ -21,7 +21,7 @@ use super::{
     Api, Snapshot, answer, body, channels, fcm_answer, idempotency, lookup, ndjson, outcome,
 };
 use crate::apps::Application;
-use crate::delivery::Share;
+use crate::delivery::{Share, Terms};
 use crate::providers::fcm::bridge::Plan;
 use crate::providers::fcm::message::FcmTarget;
 use crate::providers::gcm::{self, KeyHash};
@@ -128,13 +128,13 @@ async fn run(
         idempotency::key(request, &[caller.name(), id.as_bytes(), api_key.as_bytes()])?
     };
     let Some(key) = key else {
-        return check(&mut params, &caller, api, came).await?.carry_out(api, came).await;
+        return check(&mut params, &caller, api, came).await?.carry_out(api).await;
     };
     let (parameters, at_least_once) = (params.fingerprint(), params.is_at_least_once());
     let checked = async {
         let call = check(&mut params, &caller, api, came).await?;
         let api = api.clone();
-        Ok(async move { call.carry_out(&api, came).await })
+        Ok(async move { call.carry_out(&api).await })
     };
     Box::pin(idempotency::once(api, key, parameters, at_least_once, checked)).await
 }
@@ -142,7 +142,8 @@ async fn run(
 /// A call that has passed every check: one message, or many.
 enum Call {
     Many(Checked),
-    One(Prepared, Share),
+    /// With what its time counts from.
+    One(Prepared, Share, Instant),
 }
 
 async fn check(
@@ -159,15 +160,15 @@ async fn check(
     }
     let prepared = prepare(params, caller, api).await?;
     caller.pay(prepared.messages())?;
-    Ok(Call::One(prepared, caller.share().clone()))
+    Ok(Call::One(prepared, caller.share().clone(), came))
 }
 
 impl Call {
-    /// Sends what the call asked for, within its time since it came.
-    async fn carry_out(self, api: &Api, came: Instant) -> Result<HttpResponse, ApiError> {
+    /// Sends what the call asked for.
+    async fn carry_out(self, api: &Api) -> Result<HttpResponse, ApiError> {
         match self {
             Self::Many(checked) => Ok(Box::pin(checked.send(api)).await),
-            Self::One(prepared, share) => carry_out(api, prepared, &share, came).await,
+            Self::One(prepared, share, came) => carry_out(api, prepared, &share, came).await,
         }
     }
 }
@@ -179,19 +180,18 @@ async fn carry_out(
     share: &Share,
     came: Instant,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = Some(share);
     let Prepared { application, work, timeout } = prepared;
     match work {
         Work::Fcm { plan, credentials_status } => {
-            let time = (came, timeout);
+            let (caller, time) = (Some(share), (came, timeout));
             let answer = Box::pin(fcm_answer::carry_out(api, &application, plan, caller, time));
             let outcome = answer.await?;
             outcome.respond(credentials_status)
         }
         Work::One { message, service } => {
             let sent = Arc::clone(&message);
-            let time = (came, timeout);
-            let outcome = api.dispatcher.deliver(&application, sent, caller, time).await;
+            let terms = Terms { caller: share, start: came, timeout };
+            let outcome = api.dispatcher.deliver(&application, sent, terms).await;
             let environment = application.providers.environment(&message);
             outcome::in_environment(environment, outcome::respond(outcome, service))
         }

@@ -105,8 +105,7 @@ impl Dispatcher {
     }
 
     /// Sends a message of `app`, again where that is safe, until there is an answer or its time is
-    /// over: since when it runs, and how long, or as long as that of its provider. Where the relay is
-    /// full it is refused, a moment later.
+    /// over. Where the relay is full it is refused, a moment later.
     ///
     /// # Cancel safety
     /// Dropped, it sends nothing more. What was written stays written; whether its token is dead
@@ -115,13 +114,13 @@ impl Dispatcher {
         &self,
         app: &Arc<Application>,
         message: Arc<Message>,
-        caller: Option<&Share>,
-        (start, timeout): (Instant, Option<Duration>),
+        terms: Terms<'_>,
     ) -> Outcome {
         if let Some(outcome) = self.by_circuit(app, &message) {
             return outcome;
         }
-        let Some(_permit) = self.admission.admit(caller, &app.in_flight) else {
+        let Terms { caller, start, timeout } = terms;
+        let Some(_permit) = self.admission.admit(Some(caller), &app.in_flight) else {
             let outcome = busy();
             record::note(&app.record, message.provider(), &outcome);
             drop(message);
@@ -167,7 +166,7 @@ impl Dispatcher {
     }
 
     /// Sends the messages of one call, a bounded number of them at a time: each as
-    /// [`Self::deliver`] does, with one deadline for all. The outcomes stand in the order of the
+    /// [`Self::deliver`] does, all since the same moment and for as long. The outcomes stand in the order of the
     /// messages, whatever the order of the answers. `None`: there is no room for the call, and
     /// nothing was sent.
     ///
