@@ -15,10 +15,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::future::AbortHandle;
 use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,8 +26,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_openssl::SslStream;
 
 use super::error::{Error, Refusal, certificate_alert, describe, goaway_reason};
-use super::pool::{ConnectionFacts, ConnectionId};
-use super::stream::Body;
+use super::nudge::Note;
+use super::pool::{ConnectionFacts, ConnectionId, Plan};
+use super::stream::{Body, Upload};
 use super::tls::{Endpoint, Identity, Trust};
 use crate::metrics::Closed;
 
@@ -146,19 +146,15 @@ impl AsyncWrite for Tap {
 }
 
 /// Makes a connection and brings it through the gate, within `limit` in all.
-pub(super) async fn dial(
-    endpoint: Endpoint,
-    trust: Trust,
-    identity: Option<Arc<Identity>>,
-    limit: Duration,
-) -> Result<Fresh, Error> {
+pub(super) async fn dial(plan: &Plan, limit: Duration) -> Result<Fresh, Error> {
+    let Plan { endpoint, trust, identity, .. } = plan;
     let mut at = format!("{}:{}", endpoint.host, endpoint.port);
     if let Some(proxy) = &endpoint.proxy {
         at = format!("{at} through the proxy {proxy}");
     }
     let attempt = async {
-        let stream = reach(&endpoint, limit).await?;
-        let stream = tls(&endpoint, &trust, identity.as_deref(), stream).await?;
+        let stream = reach(endpoint, limit).await?;
+        let stream = tls(endpoint, trust, identity.as_deref(), stream).await?;
         gate(stream).await
     };
     match timeout(limit, attempt).await {
@@ -320,8 +316,13 @@ pub(super) struct Conn {
     /// When the PING under way has to be answered.
     pub(super) ping_due: Option<Instant>,
     pub(super) seen: Arc<Seen>,
-    /// Ends the driver; whatever is under way then ends as broken.
-    pub(super) abort: AbortHandle,
+    /// What reads and writes; none when it has ended.
+    driver: Option<Driver>,
+    /// What wakes it.
+    pub(super) note: Arc<Note>,
+    /// Streams that are answered, whole. Letting one go wakes the driver for nothing: they go when it
+    /// has something to do.
+    pub(super) spent: Vec<Upload>,
     /// Requests without an end.
     pub(super) streams: usize,
     /// Bytes of their bodies.
@@ -346,15 +347,17 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(id: ConnectionId, fresh: Fresh, abort: AbortHandle) -> (Self, Driver) {
+    pub(super) fn new(id: ConnectionId, fresh: Fresh, note: Arc<Note>) -> Self {
         let now = Instant::now();
-        let conn = Self {
+        Self {
             id,
             send: fresh.send,
             ping: fresh.ping,
             ping_due: None,
             seen: fresh.seen,
-            abort,
+            driver: Some(fresh.driver),
+            note,
+            spent: Vec::new(),
             streams: 0,
             bytes: 0,
             sent: 0,
@@ -366,8 +369,29 @@ impl Conn {
             draining: None,
             leaving: None,
             refusal: None,
-        };
-        (conn, fresh.driver)
+        }
+    }
+
+    /// Reads and writes what can be, if anything woke it; true when the connection has ended. How it
+    /// ended is told to each stream by `h2` itself: its own word may be success where the peer hung up.
+    pub(super) fn has_ended(&mut self) -> bool {
+        if self.note.take()
+            && let Some(driver) = &mut self.driver
+        {
+            self.spent.clear();
+            // What that said is about to be seen to.
+            self.note.take();
+            let waker = Waker::from(Arc::clone(&self.note));
+            if Pin::new(driver).poll(&mut Context::from_waker(&waker)).is_ready() {
+                self.driver = None;
+            }
+        }
+        self.driver.is_none()
+    }
+
+    /// Ends it; whatever is under way ends as broken.
+    pub(super) fn abort(&mut self) {
+        self.driver = None;
     }
 
     pub(super) fn facts(&self) -> ConnectionFacts {

@@ -1,16 +1,16 @@
 //! How the connections of a pool come and go: dials with their pauses, and what the peer says when
 //! it leaves.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{AbortHandle, Abortable};
-use futures_util::stream::StreamExt;
 use tokio::time::Instant;
 
 use super::connection::{Conn, dial, random_below};
 use super::error::{Error, goaway_reason};
-use super::owner::{Dial, Driven, Owner, is_most_likely_dead, is_usable};
+use super::nudge::Note;
+use super::owner::{Dial, Owner, is_most_likely_dead, is_usable};
 use crate::metrics::Closed;
 
 /// How long requests must have waited before a further connection is opened for them.
@@ -31,16 +31,12 @@ impl Owner {
             Ok(fresh) => {
                 let id = self.next_id;
                 self.next_id = id.next();
-                let (abort, registration) = AbortHandle::new_pair();
-                let (conn, driver) = Conn::new(id, fresh, abort);
-                self.conns.push(conn);
-                self.metrics.connections.open();
-                let driver = Box::pin(Abortable::new(driver, registration));
-                self.drivers.push(Driven { id, driver });
+                self.conns.push(Conn::new(id, fresh, Note::set(Arc::clone(&self.nudge))));
+                self.plan.metrics.connections.open();
             }
             Err(error) => {
                 let is_refused = matches!(error, Error::Connect { refusal: Some(_), .. });
-                self.metrics.connections.fail(is_refused);
+                self.plan.metrics.connections.fail(is_refused);
                 self.note_failure(now);
                 let alone = !self.conns.iter().any(|conn| is_usable(conn, now));
                 if alone {
@@ -87,12 +83,11 @@ impl Owner {
         if now < self.not_before {
             return false;
         }
-        let (endpoint, trust) = (self.endpoint.clone(), self.trust.clone());
-        let (identity, homes) = (self.identity.clone(), self.homes.clone());
+        let plan = self.plan.clone();
         let limit = self.settings.connect_timeout;
         self.dial = Dial::Dialing(Box::pin(async move {
-            let _turn = homes.turn_to_dial().await;
-            dial(endpoint, trust, identity, limit).await
+            let _turn = plan.homes.turn_to_dial().await;
+            dial(&plan, limit).await
         }));
         true
     }
@@ -118,17 +113,19 @@ impl Owner {
         }
     }
 
+    /// Lets connections go on that something woke, and removes those that have ended.
     pub(super) fn poll_drivers(&mut self, now: Instant, cx: &mut Context<'_>) {
-        self.nudges.drivers.take();
-        let waker = self.nudges.drivers.waker();
-        let of_drivers = &mut Context::from_waker(&waker);
-        while let Poll::Ready(Some(id)) = self.drivers.poll_next_unpin(of_drivers) {
-            let Some(place) = self.conns.iter().position(|conn| conn.id == id) else { continue };
+        let mut place = 0;
+        while let Some(conn) = self.conns.get_mut(place) {
+            if !conn.has_ended() {
+                place += 1;
+                continue;
+            }
             // Its streams are told by `h2`; they need the last word of the peer.
             self.notice_departures(now, cx);
             self.poll_streams(now);
             let conn = self.conns.swap_remove(place);
-            self.metrics.connections.close(conn.leaving.unwrap_or(Closed::Broken));
+            self.plan.metrics.connections.close(conn.leaving.unwrap_or(Closed::Broken));
         }
     }
 

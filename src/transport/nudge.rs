@@ -1,15 +1,15 @@
-//! What wakes a task on behalf of the futures that it polls itself.
+//! What wakes a task on behalf of what it polls itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Wake};
 
 use futures_util::task::AtomicWaker;
 
-/// Stands between a task and futures that it owns. Most of them become ready while the task runs, by
-/// what it does: a request that is written wakes the driver of its connection, and an answer that the
-/// driver reads wakes its stream. Such a wake is only noted, for the task looks after all of them
-/// before it rests. Passed on to the runtime, each would cost another poll of the whole task.
+/// Stands between a task and what it owns. Most of that becomes ready while the task runs, by what it
+/// does: a request that is written wakes the driver of its connection, and an answer that the driver
+/// reads wakes its stream. Such a wake is only noted, for the task looks after all of them before it
+/// rests. Passed on to the runtime, each would cost another poll of the whole task.
 #[derive(Debug, Default)]
 pub(super) struct Nudge {
     is_running: AtomicBool,
@@ -22,11 +22,6 @@ impl Nudge {
     pub(super) fn run(&self, cx: &Context<'_>) {
         self.task.register(cx.waker());
         self.is_running.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether there was a wake that the task did not see to yet.
-    pub(super) fn is_noted(&self) -> bool {
-        self.is_noted.load(Ordering::SeqCst)
     }
 
     /// The task sees to the wakes so far, now.
@@ -45,8 +40,10 @@ impl Nudge {
         }
     }
 
-    pub(super) fn waker(self: &Arc<Self>) -> Waker {
-        Waker::from(Arc::clone(self))
+    /// The same for a task that knows itself of something that it did not see to.
+    pub(super) fn rest_with_more_to_do(&self) {
+        self.is_noted.store(true, Ordering::SeqCst);
+        self.rest();
     }
 }
 
@@ -63,9 +60,46 @@ impl Wake for Nudge {
     }
 }
 
+/// A nudge that also keeps whom it was for: one of several that the task would otherwise have to
+/// look after all.
+#[derive(Debug)]
+pub(super) struct Note {
+    is_set: AtomicBool,
+    nudge: Arc<Nudge>,
+}
+
+impl Note {
+    /// One that is set: what it stands for was not looked after yet.
+    pub(super) fn set(nudge: Arc<Nudge>) -> Arc<Self> {
+        Arc::new(Self { is_set: AtomicBool::new(true), nudge })
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::SeqCst)
+    }
+
+    /// Whether it was set; it is not from now on.
+    pub(super) fn take(&self) -> bool {
+        self.is_set.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Wake for Note {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    /// First the note and then the nudge: a task that took the nudge finds the note.
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_set.store(true, Ordering::SeqCst);
+        self.nudge.wake_by_ref();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
+    use std::task::Waker;
 
     use super::*;
 
@@ -81,7 +115,7 @@ mod tests {
     #[test]
     fn wakes_reach_the_task_once_it_rests() {
         let (count, nudge) = (Arc::<Count>::default(), Arc::<Nudge>::default());
-        let (task, waker) = (Waker::from(Arc::clone(&count)), nudge.waker());
+        let (task, waker) = (Waker::from(Arc::clone(&count)), Waker::from(Arc::clone(&nudge)));
         let woken = || count.0.load(Ordering::SeqCst);
 
         nudge.run(&Context::from_waker(&task));
@@ -102,10 +136,32 @@ mod tests {
     }
 
     #[test]
+    fn a_note_says_whom_the_wake_was_for() {
+        let (count, nudge) = (Arc::<Count>::default(), Arc::<Nudge>::default());
+        let task = Waker::from(Arc::clone(&count));
+        let [one, other] = [(); 2].map(|()| Note::set(Arc::clone(&nudge)));
+        assert!(one.take() && other.take(), "nobody looked after them yet");
+
+        nudge.run(&Context::from_waker(&task));
+        Waker::from(Arc::clone(&one)).wake();
+        assert!(nudge.take() && one.is_set() && !other.is_set());
+        nudge.rest();
+        assert_eq!(count.0.load(Ordering::SeqCst), 0, "the task knows");
+        assert!(one.take() && !one.take());
+
+        Waker::from(other).wake();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1, "the task rests");
+
+        nudge.run(&Context::from_waker(&task));
+        nudge.rest_with_more_to_do();
+        assert_eq!(count.0.load(Ordering::SeqCst), 2, "the task comes back");
+    }
+
+    #[test]
     fn no_wake_is_lost_between_running_and_resting() {
         let (count, nudge) = (Arc::<Count>::default(), Arc::<Nudge>::default());
         let task = Waker::from(Arc::clone(&count));
-        let other = nudge.waker();
+        let other = Waker::from(Arc::clone(&nudge));
         let (sent, seen) = (Arc::<AtomicUsize>::default(), AtomicUsize::new(0));
         let wakes = Arc::clone(&sent);
         let thread = std::thread::spawn(move || {

@@ -9,23 +9,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::Abortable;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
 
-use super::connection::{Conn, Driver, Fresh};
+use super::Settings;
+use super::connection::{Conn, Fresh};
 use super::error::{Error, Refusal};
-use super::homes::Homes;
 use super::nudge::Nudge;
 use super::pool::{Claim, Command, ConnectionId, Job, Plan};
 use super::stream::{Landed, Stream, Upload, Written};
-use super::{Endpoint, Identity, Settings, Trust};
-use crate::metrics::{Closed, Peer};
+use crate::metrics::Closed;
 
 /// Most streams on one connection, whatever the peer allows.
 const STREAM_CAP: usize = 1_000;
@@ -51,31 +49,13 @@ pub(super) enum Dial {
     Dialing(Pin<Box<dyn Future<Output = Result<Fresh, Error>> + Send>>),
 }
 
-/// A driver that says whose it was when it ends.
-pub(super) struct Driven {
-    pub(super) id: ConnectionId,
-    pub(super) driver: Pin<Box<Abortable<Driver>>>,
-}
-
-impl Future for Driven {
-    type Output = ConnectionId;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionId> {
-        // How it ended is told to each stream by `h2` itself; `Ok` is also what a bare FIN gives.
-        self.driver.as_mut().poll(cx).map(|_| self.id)
-    }
-}
-
 pub(super) struct Owner {
     commands: mpsc::Receiver<Command>,
     /// Set when the last handle is gone, with the time by which this task ends.
     pub(super) closing: Option<Instant>,
-    pub(super) endpoint: Endpoint,
-    pub(super) trust: Trust,
-    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) plan: Box<Plan>,
+    /// Those of the plan, as they are now.
     pub(super) settings: Settings,
-    /// Where the settings come from when they change.
-    live_settings: watch::Receiver<Settings>,
 
     pub(super) waiting: VecDeque<Box<Job>>,
     /// Since when requests wait although a connection is open.
@@ -83,11 +63,9 @@ pub(super) struct Owner {
     pub(super) conns: Vec<Conn>,
     /// How many those are, for whoever holds the pool.
     open: Arc<AtomicUsize>,
-    pub(super) metrics: Arc<Peer>,
-    pub(super) homes: Homes,
-    pub(super) drivers: FuturesUnordered<Driven>,
     pub(super) streams: FuturesUnordered<Stream>,
-    pub(super) nudges: Nudges,
+    /// What wakes the task for connections and streams.
+    pub(super) nudge: Arc<Nudge>,
     pub(super) next_stream_sweep: Instant,
 
     pub(super) dial: Dial,
@@ -98,68 +76,41 @@ pub(super) struct Owner {
     pub(super) stream_cap: usize,
     pub(super) next_id: ConnectionId,
 
-    pub(super) timer: Pin<Box<Sleep>>,
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
     pub(super) armed: Option<Instant>,
-}
-
-/// What wakes the task for the futures that it owns.
-#[derive(Default)]
-pub(super) struct Nudges {
-    pub(super) drivers: Arc<Nudge>,
-    streams: Arc<Nudge>,
-}
-
-impl Nudges {
-    fn run(&self, cx: &Context<'_>) {
-        self.drivers.run(cx);
-        self.streams.run(cx);
-    }
-
-    fn rest(&self) {
-        self.drivers.rest();
-        self.streams.rest();
-    }
 }
 
 impl Owner {
     /// Runs until the last handle of the pool is gone and what is under way has ended.
-    pub(super) async fn run(
+    pub(super) fn new(
         commands: mpsc::Receiver<Command>,
-        plan: Plan,
+        mut plan: Plan,
         open: Arc<AtomicUsize>,
         next_id: ConnectionId,
-    ) {
-        let Plan { endpoint, trust, identity, settings: mut live_settings, metrics, homes } = plan;
+    ) -> Self {
         let now = Instant::now();
-        let settings = live_settings.borrow_and_update().clone();
-        let owner = Self {
+        let settings = plan.settings.borrow_and_update().clone();
+        Self {
             commands,
             closing: None,
-            endpoint,
-            trust,
-            identity,
+            plan: Box::new(plan),
             settings,
-            live_settings,
             waiting: VecDeque::new(),
             full_since: None,
-            // Most pools have one connection; room for four of them would be a kilobyte.
+            // Most pools have one connection, and each is large.
             conns: Vec::with_capacity(1),
             open,
-            metrics,
-            homes,
-            drivers: FuturesUnordered::new(),
             streams: FuturesUnordered::new(),
-            nudges: Nudges::default(),
+            nudge: Arc::default(),
             next_stream_sweep: now,
             dial: Dial::Idle,
             failures: 0,
             not_before: now,
             stream_cap: STREAM_CAP,
             next_id,
-            timer: Box::pin(sleep_until(now)),
+            timer: None,
             armed: None,
-        };
-        owner.await;
+        }
     }
 }
 
@@ -169,11 +120,14 @@ impl Future for Owner {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let now = Instant::now();
-        if this.live_settings.has_changed().unwrap_or(false) {
-            this.settings = this.live_settings.borrow_and_update().clone();
+        if this.plan.settings.has_changed().unwrap_or(false) {
+            this.settings = this.plan.settings.borrow_and_update().clone();
         }
         let has_left_some = this.take_commands(now, cx);
-        if this.armed.is_some_and(|at| now >= at) && this.timer.as_mut().poll(cx).is_ready() {
+        if this.armed.is_some_and(|at| now >= at)
+            && let Some(timer) = &mut this.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
             this.armed = None;
             this.sweep(now);
         }
@@ -195,7 +149,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.open.store(0, Ordering::Relaxed);
         for conn in &self.conns {
-            self.metrics.connections.close(conn.leaving.unwrap_or(Closed::Replaced));
+            self.plan.metrics.connections.close(conn.leaving.unwrap_or(Closed::Replaced));
         }
     }
 }
@@ -204,7 +158,7 @@ impl Drop for Owner {
 impl Owner {
     /// Looks after everything that can go on now.
     fn serve(&mut self, now: Instant, cx: &mut Context<'_>) {
-        self.nudges.run(cx);
+        self.nudge.run(cx);
         let mut rounds = 0..MAX_ROUNDS;
         while rounds.next().is_some() {
             self.poll_dial(now, cx);
@@ -214,16 +168,15 @@ impl Owner {
             self.poll_streams(now);
             self.poll_pongs(cx);
             // Answers made room, or SETTINGS did; or drivers have to say that answers were read.
-            let goes_on =
-                self.assign(now, cx) || self.starts_dialing(now) || self.nudges.drivers.is_noted();
-            if !goes_on {
-                break;
+            if !(self.assign(now, cx) || self.starts_dialing(now) || self.has_woken_drivers()) {
+                return self.nudge.rest();
             }
         }
-        if rounds.is_empty() {
-            cx.waker().wake_by_ref();
-        }
-        self.nudges.rest();
+        self.nudge.rest_with_more_to_do();
+    }
+
+    fn has_woken_drivers(&self) -> bool {
+        self.conns.iter().any(|conn| conn.note.is_set())
     }
 
     fn is_finished(&self, now: Instant) -> bool {
@@ -271,7 +224,7 @@ impl Owner {
             };
             let queued = job.queued;
             if let Some(stream) = write(conn, job, self.settings.max_answer_bytes, now) {
-                self.metrics.queue_wait.observe(now.saturating_duration_since(queued));
+                self.plan.metrics.queue_wait.observe(now.saturating_duration_since(queued));
                 self.streams.push(stream);
                 sent = true;
             }
@@ -306,8 +259,8 @@ impl Owner {
     }
 
     pub(super) fn poll_streams(&mut self, now: Instant) {
-        self.nudges.streams.take();
-        let waker = self.nudges.streams.waker();
+        self.nudge.take();
+        let waker = Waker::from(Arc::clone(&self.nudge));
         let cx = &mut Context::from_waker(&waker);
         while let Poll::Ready(Some(landed)) = self.streams.poll_next_unpin(cx) {
             self.land(landed, now);
@@ -321,10 +274,11 @@ impl Owner {
             conn.bytes = conn.bytes.saturating_sub(landed.bytes);
             conn.quiet_since = (conn.streams > 0).then_some(now);
             conn.used = now;
+            conn.spent.extend(landed.spent);
             refusal = conn.seen.alert().map(Refusal::Alert).or_else(|| conn.refusal.clone());
             if landed.result.is_ok() {
                 conn.answered = true;
-                self.metrics.answers.observe(now.saturating_duration_since(landed.written));
+                self.plan.metrics.answers.observe(now.saturating_duration_since(landed.written));
                 self.failures = 0;
                 self.stream_cap = STREAM_CAP.min(self.stream_cap.saturating_add(1));
             }
@@ -398,6 +352,8 @@ fn open(
     body: Bytes,
     claim: Arc<Claim>,
 ) -> Result<(h2::client::ResponseFuture, Upload), h2::Error> {
+    // `h2` gives the new stream the place of one that is gone.
+    conn.spent.clear();
     let (response, stream) = conn.send.send_request(head, body.is_empty())?;
     Ok((response, Upload::start(stream, body, claim)?))
 }

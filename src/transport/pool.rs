@@ -243,7 +243,7 @@ impl Pool {
         let (commands, receiver) = mpsc::channel(self.plan.settings.borrow().max_waiting.max(1));
         let open = Arc::<AtomicUsize>::default();
         let first = u64::from(self.tenants.fetch_add(1, Ordering::Relaxed)) << 32;
-        let owner = Owner::run(receiver, self.plan.clone(), Arc::clone(&open), ConnectionId(first));
+        let owner = Owner::new(receiver, self.plan.clone(), Arc::clone(&open), ConnectionId(first));
         let is_refused = home.runtime.spawn(owner).is_finished();
         (Tenant { commands, open, is_of_worker: home.is_of_worker }, is_refused)
     }

@@ -22,11 +22,11 @@ const LATE_LIMIT: Duration = Duration::from_secs(60);
 pub(super) struct Stream {
     request: Written,
     response: ResponseFuture,
-    upload: Upload,
     answer: Option<(Answer, RecvStream)>,
     /// Bytes of its body that are kept.
     max_answer_bytes: usize,
-    done: Option<oneshot::Sender<Result<Answer, Error>>>,
+    /// Until it has landed.
+    open: Option<(Upload, oneshot::Sender<Result<Answer, Error>>)>,
 }
 
 /// A request as it was written.
@@ -48,6 +48,8 @@ pub(super) struct Landed {
     pub(super) written: Instant,
     pub(super) result: Result<Answer, h2::Error>,
     pub(super) done: oneshot::Sender<Result<Answer, Error>>,
+    /// Its stream, where that has nothing left to say or to hear.
+    pub(super) spent: Option<Upload>,
 }
 
 impl Stream {
@@ -58,14 +60,16 @@ impl Stream {
         max_answer_bytes: usize,
         done: oneshot::Sender<Result<Answer, Error>>,
     ) -> Self {
-        let (answer, done) = (None, Some(done));
-        Self { request, response, upload, answer, max_answer_bytes, done }
+        let open = Some((upload, done));
+        Self { request, response, answer: None, max_answer_bytes, open }
     }
 
     /// Resets a stream that nobody will wait for any longer, which ends it.
     pub(super) fn close_if_late(&mut self, now: Instant) {
-        if now >= self.request.deadline + LATE_LIMIT {
-            self.upload.stream.send_reset(h2::Reason::CANCEL);
+        if let Some((upload, _)) = &mut self.open
+            && now >= self.request.deadline + LATE_LIMIT
+        {
+            upload.stream.send_reset(h2::Reason::CANCEL);
         }
     }
 
@@ -73,12 +77,14 @@ impl Stream {
     /// from being used while a late answer is awaited. Those that are not even written still wait
     /// for the window, and whatever is sent after them would wait behind them.
     pub(super) fn overdue_bytes(&mut self, now: Instant) -> Option<(ConnectionId, usize)> {
-        let are_overdue = now >= self.request.deadline && self.upload.is_written();
+        let is_written = self.open.as_ref().is_some_and(|(upload, _)| upload.is_written());
+        let are_overdue = now >= self.request.deadline && is_written;
         (are_overdue && self.request.bytes > 0)
             .then(|| (self.request.connection, std::mem::take(&mut self.request.bytes)))
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, h2::Error>> {
+    /// The answer, and whether `h2` has nothing more of it.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Answer, bool), h2::Error>> {
         if self.answer.is_none() {
             let (head, body) = ready!(Pin::new(&mut self.response).poll(cx))?.into_parts();
             let answer = Answer {
@@ -94,7 +100,7 @@ impl Stream {
             ready!(poll_body(answer, body, self.max_answer_bytes, cx));
         }
         match self.answer.take() {
-            Some((answer, _)) => Poll::Ready(Ok(answer)),
+            Some((answer, body)) => Poll::Ready(Ok((answer, body.is_end_stream()))),
             None => Poll::Pending,
         }
     }
@@ -136,16 +142,14 @@ impl Future for Stream {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landed> {
         let result = ready!(self.poll_answer(cx));
+        let Some((mut upload, done)) = self.open.take() else { return Poll::Pending };
+        let is_spent = matches!(result, Ok((_, true))) && upload.is_written();
         if result.is_ok() {
-            self.upload.finish();
+            upload.finish();
         }
-        match self.done.take() {
-            Some(done) => {
-                let Written { connection, bytes, at: written, .. } = self.request;
-                Poll::Ready(Landed { connection, bytes, written, result, done })
-            }
-            None => Poll::Pending,
-        }
+        let Written { connection, bytes, at: written, .. } = self.request;
+        let (result, spent) = (result.map(|(answer, _)| answer), is_spent.then_some(upload));
+        Poll::Ready(Landed { connection, bytes, written, result, done, spent })
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use tokio::task::coop::unconstrained;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::owner::{DRAIN_LIMIT, Owner, STALL, is_stalled};
 use crate::metrics::Closed;
@@ -46,7 +46,7 @@ impl Owner {
                 || conn.draining.is_some_and(|since| now.duration_since(since) >= DRAIN_LIMIT)
             {
                 conn.leaving.get_or_insert(Closed::Silent);
-                conn.abort.abort();
+                conn.abort();
                 open -= usize::from(conn.draining.is_none());
                 continue;
             }
@@ -73,9 +73,9 @@ impl Owner {
             }
         }
         // A drained connection without streams is of no more use.
-        for conn in &self.conns {
+        for conn in &mut self.conns {
             if conn.draining.is_some() && conn.streams == 0 {
-                conn.abort.abort();
+                conn.abort();
             }
         }
     }
@@ -116,9 +116,10 @@ impl Owner {
             return;
         }
         self.armed = Some(due);
-        self.timer.as_mut().reset(due);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        timer.as_mut().reset(due);
         // A task that had its share of this turn is told that nothing is ready, and would not be woken.
-        if pin!(unconstrained(self.timer.as_mut())).poll(cx).is_ready() {
+        if pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             // It went off meanwhile: the next poll finds it so, and sweeps.
             cx.waker().wake_by_ref();
         }

@@ -94,7 +94,8 @@ async fn replacing_and_removing_among_faults_tells_nobody_what_is_not_so() {
     let is_over = AtomicBool::new(false);
     let sending = async {
         let mut told = Vec::new();
-        while !is_over.load(Ordering::Relaxed) {
+        // Where the machine is slow, each registration may have been replaced before it connected.
+        while !is_over.load(Ordering::Relaxed) || count(&told, "ok") == 0 && told.len() < 6_000 {
             told.extend(bench.load(30).await);
         }
         told
