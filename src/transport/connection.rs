@@ -10,17 +10,14 @@
 //! (RFC 8446 §4.4.2.4: the alert arrives after the handshake).
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_openssl::SslStream;
@@ -29,6 +26,7 @@ use super::error::{Error, Refusal, certificate_alert, describe, goaway_reason};
 use super::nudge::Note;
 use super::pool::{ConnectionFacts, ConnectionId, Plan};
 use super::stream::{Body, Upload};
+use super::tap::{Seen, Socket, Tap, tls_reason_code};
 use super::tls::{Endpoint, Identity, Trust};
 use crate::metrics::Closed;
 
@@ -44,105 +42,6 @@ pub(super) struct Fresh {
     pub(super) driver: Driver,
     pub(super) ping: PingPong,
     pub(super) seen: Arc<Seen>,
-}
-
-/// What the byte stream below `h2` saw.
-#[derive(Debug)]
-pub(super) struct Seen {
-    /// Such as `TLSv1.3`.
-    pub(super) tls_version: &'static str,
-    start: Instant,
-    /// Milliseconds after `start` at which bytes were last read.
-    last_read: AtomicU64,
-    /// OpenSSL's reason code of the error that ended it, 0 for none.
-    tls_error: AtomicI32,
-}
-
-impl Seen {
-    fn new(tls_version: &'static str) -> Self {
-        let start = Instant::now();
-        Self { tls_version, start, last_read: AtomicU64::new(0), tls_error: AtomicI32::new(0) }
-    }
-
-    pub(super) fn last_read(&self) -> Instant {
-        self.start + Duration::from_millis(self.last_read.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn alert(&self) -> Option<&'static str> {
-        certificate_alert(self.tls_error.load(Ordering::Relaxed))
-    }
-
-    fn note_read(&self) {
-        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_read.store(millis, Ordering::Relaxed);
-    }
-
-    fn note_error(&self, error: &io::Error) {
-        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<openssl::ssl::Error>());
-        if let Some(code) = inner.and_then(tls_reason_code) {
-            self.tls_error.store(code, Ordering::Relaxed);
-        }
-    }
-}
-
-fn tls_reason_code(error: &openssl::ssl::Error) -> Option<i32> {
-    Some(error.ssl_error()?.errors().first()?.reason_code())
-}
-
-/// The byte stream below `h2`, which forgets the cause of an I/O error and the time of a read.
-pub(super) struct Tap {
-    stream: SslStream<TcpStream>,
-    /// Whether the last thing that was asked of `stream` was to read, and it had nothing. Only the
-    /// socket can change that, so OpenSSL is not asked again before the socket has something: each
-    /// time it would take a buffer of 16 KiB and give it back.
-    is_drained: bool,
-    seen: Arc<Seen>,
-}
-
-impl AsyncRead for Tap {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.is_drained && self.stream.get_ref().poll_read_ready(cx).is_pending() {
-            return Poll::Pending;
-        }
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        // It may also wait for room to write in, where it owes the peer an answer of its own.
-        self.is_drained =
-            result.is_pending() && self.stream.get_ref().poll_write_ready(cx).is_ready();
-        match &result {
-            Poll::Ready(Ok(())) => self.seen.note_read(),
-            Poll::Ready(Err(error)) => self.seen.note_error(error),
-            Poll::Pending => {}
-        }
-        result
-    }
-}
-
-impl AsyncWrite for Tap {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        // A write may take in what came (TLS 1.2, renegotiation).
-        self.is_drained = false;
-        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Err(error)) = &result {
-            self.seen.note_error(error);
-        }
-        result
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 /// Makes a connection and brings it through the gate, within `limit` in all.
@@ -241,10 +140,10 @@ async fn tls(
     trust: &Trust,
     identity: Option<&Identity>,
     stream: TcpStream,
-) -> Result<SslStream<TcpStream>, Trouble> {
+) -> Result<SslStream<Socket>, Trouble> {
     let ours = |error: openssl::error::ErrorStack| (format!("TLS could not start: {error}"), None);
     let handshake = trust.handshake(endpoint, identity).map_err(ours)?;
-    let mut stream = SslStream::new(handshake, stream).map_err(ours)?;
+    let mut stream = SslStream::new(handshake, Socket::new(stream)).map_err(ours)?;
     if let Err(error) = Pin::new(&mut stream).connect().await {
         let alert = tls_reason_code(&error).and_then(certificate_alert);
         let verdict = stream.ssl().verify_result();
@@ -261,9 +160,9 @@ async fn tls(
     Ok(stream)
 }
 
-async fn gate(stream: SslStream<TcpStream>) -> Result<Fresh, Trouble> {
+async fn gate(stream: SslStream<Socket>) -> Result<Fresh, Trouble> {
     let seen = Arc::new(Seen::new(stream.ssl().version_str()));
-    let tap = Tap { stream, is_drained: false, seen: Arc::clone(&seen) };
+    let tap = Tap::new(stream, Arc::clone(&seen));
     let trouble = |error: &h2::Error| {
         let refusal = seen.alert().map(Refusal::Alert).or_else(|| goaway_reason(error));
         (describe(error), refusal)

@@ -13,6 +13,7 @@ mod owner;
 mod pool;
 pub mod proxy;
 mod stream;
+mod tap;
 mod tls;
 mod upkeep;
 

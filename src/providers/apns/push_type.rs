@@ -53,6 +53,14 @@ impl PushType {
     /// The header's value.
     pub fn as_str(&self) -> &str {
         match self {
+            Self::Other(word) => word,
+            known => known.as_static().unwrap_or_default(),
+        }
+    }
+
+    /// The same where it was known when this was written.
+    pub fn as_static(&self) -> Option<&'static str> {
+        Some(match self {
             Self::Alert => "alert",
             Self::Background => "background",
             Self::Complication => "complication",
@@ -61,11 +69,11 @@ impl PushType {
             Self::LiveActivity => "liveactivity",
             Self::Location => "location",
             Self::Mdm => "mdm",
-            Self::Other(word) => word,
+            Self::Other(_) => return None,
             Self::PushToTalk => "pushtotalk",
             Self::Voip => "voip",
             Self::Widgets => "widgets",
-        }
+        })
     }
 
     /// What the topic must end in, after the app's bundle id; empty for most.

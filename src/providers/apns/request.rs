@@ -86,7 +86,11 @@ pub(super) fn build(
             headers.insert(APNS_TOPIC, HeaderValue::from_str(&message.topic).ok()?);
         }
     }
-    headers.insert(APNS_PUSH_TYPE, HeaderValue::from_str(message.push_type.as_str()).ok()?);
+    let push_type = match message.push_type.as_static() {
+        Some(known) => HeaderValue::from_static(known),
+        None => HeaderValue::from_str(message.push_type.as_str()).ok()?,
+    };
+    headers.insert(APNS_PUSH_TYPE, push_type);
     if let Some(priority) = message.priority {
         headers.insert(APNS_PRIORITY, HeaderValue::from_static(priority.as_str()));
     }
