@@ -82,7 +82,7 @@ impl Caller for Stream {
         let mut tally = Tally::default();
         while let Some(start) = clock.turn().await {
             match self.send().await {
-                Ok(status) => tally.answered(status, 200, start.elapsed()),
+                Ok(status) => tally.answered(status, 200, start),
                 Err(_) => tally.broke(),
             }
             self.number += self.step;

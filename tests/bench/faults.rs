@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use crate::forward::{Fault, Forwarder, Way};
 use crate::load;
-use crate::measure::{median, spread};
+use crate::measure::{Latency, Sample, median, spread};
 use crate::phase::Pace;
 use crate::process::Worker;
 use crate::rows::{self, Calls};
@@ -42,10 +42,10 @@ pub fn rtt(stage: &Stage, pairs: usize) {
             alone.push(a);
             pooled.push(b);
         }
-        let speed = |samples: &[crate::measure::Sample]| {
+        let speed = |samples: &[Sample]| {
             median(&samples.iter().map(|sample| sample.per_sec).collect::<Vec<_>>())
         };
-        let waits = |samples: &[crate::measure::Sample]| {
+        let waits = |samples: &[Sample]| {
             let latency = samples.last().and_then(|sample| sample.latency).unwrap_or_default();
             format!("{} / {}", latency.p50_us / 1_000, latency.p99_us / 1_000)
         };
@@ -251,27 +251,29 @@ fn added_latency(stage: &Stage, pairs: usize, runs_on: bool) {
     let half = rows::relay(stage, &relay, closed).per_sec / 2.0;
     let pace = Pace { warm_up_secs: 0.7, secs: 3.0, per_sec: Some(half) };
     let calls = Calls { pace, ..closed };
-    let (mut added, mut same, mut direct, mut through) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..pairs {
-        let p99 = |sample: crate::measure::Sample| {
-            sample.latency.map_or(f64::NAN, |latency| f64::from(latency.p99_us) / 1e3)
-        };
-        let first = p99(rows::transport(stage, CALLERS, pace));
-        let relayed = p99(rows::relay(stage, &relay, calls));
-        let second = p99(rows::transport(stage, CALLERS, pace));
-        added.push(relayed - first);
-        same.push(second - first);
-        direct.push(first);
-        through.push(relayed);
-    }
+    let latency = |sample: Sample| sample.latency.expect("calls were answered");
+    let pairs: Vec<[Latency; 3]> = (0..pairs)
+        .map(|_| {
+            let direct = || latency(rows::transport(stage, CALLERS, pace));
+            [direct(), latency(rows::relay(stage, &relay, calls)), direct()]
+        })
+        .collect();
+    println!("At {half:.0} messages/s (half load); {}", scheduling(runs_on));
+    show_added("p99", &pairs, |latency| latency.p99_us);
+    show_added("p99 of a tenth of a second, median", &pairs, |latency| latency.p99_of_windows_us);
+}
+
+/// What the second of each three has more than the first, in milliseconds; the third is as the first.
+fn show_added(name: &str, pairs: &[[Latency; 3]], of: fn(&Latency) -> u32) {
+    let ms = |latency: &Latency| f64::from(of(latency)) / 1e3;
+    let all = |value: &dyn Fn(&[Latency; 3]) -> f64| pairs.iter().map(value).collect::<Vec<_>>();
     println!(
-        "p99 at {half:.0} messages/s (half load): {:.2} ms through the relay, {:.2} ms direct; \
-         added {} ms of {pairs} pairs, at most 1; A/A {} ms; {}",
-        median(&through),
-        median(&direct),
-        spread(&added, 2),
-        spread(&same, 2),
-        scheduling(runs_on)
+        "{name}: {:.2} ms through the relay, {:.2} ms direct; added {} ms of {} pairs, at most 1; \
+         A/A {} ms",
+        median(&all(&|[_, relayed, _]| ms(relayed))),
+        median(&all(&|[direct, ..]| ms(direct))),
+        spread(&all(&|[direct, relayed, _]| ms(relayed) - ms(direct)), 2),
+        pairs.len(),
+        spread(&all(&|[direct, _, again]| ms(again) - ms(direct)), 2),
     );
 }

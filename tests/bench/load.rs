@@ -97,7 +97,7 @@ impl Caller for Http {
         let mut tally = Tally::default();
         while let Some(start) = clock.turn().await {
             match self.call().await {
-                Ok(status) => tally.answered(status, self.expected, start.elapsed()),
+                Ok(status) => tally.answered(status, self.expected, start),
                 Err(_) => {
                     self.stream = None;
                     tally.broke();

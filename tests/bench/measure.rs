@@ -1,24 +1,33 @@
 //! What one run came to, and how several runs are put together.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+/// How long a machine may be slow for before its latencies are told apart from the others'.
+const WINDOW: Duration = Duration::from_millis(100);
 
 /// What a load client counted.
 #[derive(Default)]
 pub struct Tally {
-    latencies_us: Vec<u32>,
+    /// Those of each window, by when the call started.
+    latencies_us: BTreeMap<u32, Vec<u32>>,
     answered: BTreeMap<u16, u64>,
     broken: u64,
 }
 
 impl Tally {
     /// One answer; only those with the expected status count for the latency.
-    pub fn answered(&mut self, status: u16, expected: u16, took: Duration) {
+    pub fn answered(&mut self, status: u16, expected: u16, start: Instant) {
+        static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
         *self.answered.entry(status).or_default() += 1;
         if status == expected {
-            self.latencies_us.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+            let window = start.saturating_duration_since(*FIRST).as_nanos() / WINDOW.as_nanos();
+            let took_us = u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX);
+            let window = u32::try_from(window).unwrap_or(u32::MAX);
+            self.latencies_us.entry(window).or_default().push(took_us);
         }
     }
 
@@ -28,21 +37,33 @@ impl Tally {
     }
 
     pub fn add(&mut self, other: Self) {
-        self.latencies_us.extend(other.latencies_us);
+        for (window, latencies_us) in other.latencies_us {
+            self.latencies_us.entry(window).or_default().extend(latencies_us);
+        }
         self.broken += other.broken;
         for (status, count) in other.answered {
             *self.answered.entry(status).or_default() += count;
         }
     }
 
-    pub fn outcome(mut self, took: Duration, cpu: Duration) -> Outcome {
-        self.latencies_us.sort_unstable();
-        let at = |share: f64| {
-            let last = self.latencies_us.len().saturating_sub(1);
-            self.latencies_us.get((last as f64 * share) as usize).copied().unwrap_or_default()
+    pub fn outcome(self, took: Duration, cpu: Duration) -> Outcome {
+        let at = |sorted: &[u32], share: f64| {
+            let last = sorted.len().saturating_sub(1);
+            sorted.get((last as f64 * share) as usize).copied().unwrap_or_default()
         };
-        let latency =
-            Latency { p50_us: at(0.5), p99_us: at(0.99), p999_us: at(0.999), max_us: at(1.0) };
+        let mut all: Vec<u32> = self.latencies_us.values().flatten().copied().collect();
+        all.sort_unstable();
+        let of_windows = self.latencies_us.into_values().map(|mut window| {
+            window.sort_unstable();
+            f64::from(at(&window, 0.99))
+        });
+        let latency = Latency {
+            p50_us: at(&all, 0.5),
+            p99_us: at(&all, 0.99),
+            p999_us: at(&all, 0.999),
+            max_us: at(&all, 1.0),
+            p99_of_windows_us: median(&of_windows.collect::<Vec<_>>()) as u32,
+        };
         let (secs, cpu_secs) = (took.as_secs_f64(), cpu.as_secs_f64());
         Outcome { answered: self.answered, broken: self.broken, secs, cpu_secs, latency }
     }
@@ -69,6 +90,9 @@ pub struct Latency {
     pub p99_us: u32,
     pub p999_us: u32,
     pub max_us: u32,
+    /// The median of the p99 of each tenth of a second: what it is while the machine runs at its
+    /// speed, if that is so for more than half of the time.
+    pub p99_of_windows_us: u32,
 }
 
 impl Outcome {
@@ -100,6 +124,27 @@ pub struct Sample {
     pub latency: Option<Latency>,
     /// Of the relay: now, and at its highest.
     pub rss_kib: Option<(u64, u64)>,
+}
+
+/// The share of 5 ms in which a loop of arithmetic, alone on the machine, does less than half of what it
+/// usually does: how often the machine stands still or slows down, whatever runs on it.
+pub fn share_of_slow_time() -> f64 {
+    const WINDOWS: u32 = 400;
+    let start = Instant::now();
+    let done: Vec<f64> = (1..=WINDOWS)
+        .map(|window| {
+            let mut rounds = 0_u32;
+            while start.elapsed() < Duration::from_millis(5) * window {
+                std::hint::black_box(
+                    (0..2_000_u64).fold(1_u64, |sum, number| sum.wrapping_mul(31) ^ number),
+                );
+                rounds += 1;
+            }
+            f64::from(rounds)
+        })
+        .collect();
+    let half = median(&done) / 2.0;
+    done.iter().filter(|rounds| **rounds < half).count() as f64 / f64::from(WINDOWS)
 }
 
 /// The middle one; the mean of the middle two of an even number.

@@ -1,10 +1,13 @@
 //! The load client's side of the talk with the benchmark: warm up, say so, wait, run, report.
 
 use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::measure::Tally;
@@ -27,12 +30,14 @@ pub struct Clock {
     pub at_least: usize,
     next: Instant,
     step: Option<Duration>,
+    /// Comes when the next call is due.
+    tick: Arc<Notify>,
 }
 
 impl Clock {
     /// Waits until the next call is due, and says when it counts as started; `None` at the end.
-    /// A caller that waited for its turn counts from when it wakes: what its own timer costs is
-    /// not the relay's. A caller that is late because its last call took long counts from its turn.
+    /// A caller that waited for its turn counts from when it wakes: what waking it costs is not the
+    /// relay's. A caller that is late because its last call took long counts from its turn.
     pub async fn turn(&mut self) -> Option<Instant> {
         let now = Instant::now();
         if now >= self.end && self.at_least == 0 {
@@ -42,11 +47,20 @@ impl Clock {
         let Some(step) = self.step else { return Some(now) };
         let due = self.next;
         self.next += step;
+        if due >= self.end {
+            return None;
+        }
         if due <= now {
             return Some(due);
         }
-        tokio::time::sleep_until(due.into()).await;
-        Some(Instant::now())
+        loop {
+            self.tick.notified().await;
+            let now = Instant::now();
+            // A tick may be left over from when it was late.
+            if now >= due {
+                return Some(now);
+            }
+        }
     }
 }
 
@@ -78,10 +92,14 @@ async fn phase<C: Caller>(callers: Vec<C>, pace: Pace, at_least: usize) -> (Vec<
     let end = start + Duration::from_secs_f64(pace.secs);
     let count = callers.len();
     let step = pace.per_sec.map(|rate| Duration::from_secs_f64(count as f64 / rate));
+    let ticks: Vec<Arc<Notify>> = (0..count).map(|_| Arc::default()).collect();
     let mut running = JoinSet::new();
-    for (number, caller) in callers.into_iter().enumerate() {
-        let offset = step.unwrap_or_default().mul_f64(number as f64 / count as f64);
-        running.spawn(caller.run(Clock { end, at_least, next: start + offset, step }));
+    for ((number, caller), tick) in callers.into_iter().enumerate().zip(ticks.clone()) {
+        let next = start + offset(step.unwrap_or_default(), number, count);
+        running.spawn(caller.run(Clock { end, at_least, next, step, tick }));
+    }
+    if let Some(step) = step {
+        thread::spawn(move || give_ticks(&ticks, start, end, step));
     }
     let (mut callers, mut tally) = (Vec::new(), Tally::default());
     while let Some(ended) = running.join_next().await {
@@ -90,6 +108,26 @@ async fn phase<C: Caller>(callers: Vec<C>, pace: Pace, at_least: usize) -> (Vec<
         tally.add(counted);
     }
     (callers, tally)
+}
+
+/// Wakes each caller in its turn. Timers of the runtime go off once a millisecond, all that are due by
+/// then together; and what comes in bursts waits for each other.
+fn give_ticks(ticks: &[Arc<Notify>], start: Instant, end: Instant, step: Duration) {
+    for round in 0.. {
+        for (number, tick) in ticks.iter().enumerate() {
+            let due = start + step * round + offset(step, number, ticks.len());
+            if due >= end {
+                return;
+            }
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            tick.notify_one();
+        }
+    }
+}
+
+/// When the first call of one of so many callers is due, who share each step evenly.
+fn offset(step: Duration, number: usize, count: usize) -> Duration {
+    step.mul_f64(number as f64 / count as f64)
 }
 
 fn line() -> String {
