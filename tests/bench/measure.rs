@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 /// How long a machine may be slow for before its latencies are told apart from the others'.
-const WINDOW: Duration = Duration::from_millis(100);
+const WINDOW_MS: u64 = 100;
 
 /// What a load client counted.
 #[derive(Default)]
 pub struct Tally {
-    /// Those of each window, by when the call started.
-    latencies_us: BTreeMap<u32, Vec<u32>>,
+    /// Each with the window in which the call started.
+    latencies_us: Vec<(u32, u32)>,
     answered: BTreeMap<u16, u64>,
     broken: u64,
 }
@@ -24,10 +24,10 @@ impl Tally {
         static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
         *self.answered.entry(status).or_default() += 1;
         if status == expected {
-            let window = start.saturating_duration_since(*FIRST).as_nanos() / WINDOW.as_nanos();
+            let since_first = start.saturating_duration_since(*FIRST);
+            let window = since_first.as_millis() as u64 / WINDOW_MS;
             let took_us = u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX);
-            let window = u32::try_from(window).unwrap_or(u32::MAX);
-            self.latencies_us.entry(window).or_default().push(took_us);
+            self.latencies_us.push((window as u32, took_us));
         }
     }
 
@@ -37,9 +37,7 @@ impl Tally {
     }
 
     pub fn add(&mut self, other: Self) {
-        for (window, latencies_us) in other.latencies_us {
-            self.latencies_us.entry(window).or_default().extend(latencies_us);
-        }
+        self.latencies_us.extend(other.latencies_us);
         self.broken += other.broken;
         for (status, count) in other.answered {
             *self.answered.entry(status).or_default() += count;
@@ -51,9 +49,14 @@ impl Tally {
             let last = sorted.len().saturating_sub(1);
             sorted.get((last as f64 * share) as usize).copied().unwrap_or_default()
         };
-        let mut all: Vec<u32> = self.latencies_us.values().flatten().copied().collect();
+        let mut all: Vec<u32> =
+            self.latencies_us.iter().map(|(_, latency_us)| *latency_us).collect();
         all.sort_unstable();
-        let of_windows = self.latencies_us.into_values().map(|mut window| {
+        let mut windows = BTreeMap::<u32, Vec<u32>>::new();
+        for (window, latency_us) in self.latencies_us {
+            windows.entry(window).or_default().push(latency_us);
+        }
+        let of_windows = windows.into_values().map(|mut window| {
             window.sort_unstable();
             f64::from(at(&window, 0.99))
         });
