@@ -271,24 +271,25 @@ impl Conn {
         }
     }
 
-    /// Reads and writes what can be, if anything woke it; true when the connection has ended. How it
+    /// Reads and writes what can be, if anything woke it; ready when the connection has ended. How it
     /// ended is told to each stream by `h2` itself: its own word may be success where the peer hung up.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(super) fn drive(&mut self) -> Poll<()> {
         if self.note.take()
             && let Some(driver) = &mut self.driver
         {
             self.spent.clear();
-            // What that said is about to be seen to.
+            // Letting them go set the note again; the poll below sees to that.
             self.note.take();
             let waker = Waker::from(Arc::clone(&self.note));
             if Pin::new(driver).poll(&mut Context::from_waker(&waker)).is_ready() {
                 self.driver = None;
             }
         }
-        self.driver.is_none()
+        if self.driver.is_none() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Ends it; whatever is under way ends as broken.
+    /// Ends it; whatever is under way ends as broken. It is removed, and counted, with the next look at
+    /// all connections.
     pub(super) fn abort(&mut self) {
         self.driver = None;
     }

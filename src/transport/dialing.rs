@@ -31,7 +31,7 @@ impl Owner {
             Ok(fresh) => {
                 let id = self.next_id;
                 self.next_id = id.next();
-                self.conns.push(Conn::new(id, fresh, Note::set(Arc::clone(&self.nudge))));
+                self.conns.push(Conn::new(id, fresh, Note::new(Arc::clone(&self.nudge))));
                 self.plan.metrics.connections.open();
             }
             Err(error) => {
@@ -117,7 +117,7 @@ impl Owner {
     pub(super) fn poll_drivers(&mut self, now: Instant, cx: &mut Context<'_>) {
         let mut place = 0;
         while let Some(conn) = self.conns.get_mut(place) {
-            if !conn.has_ended() {
+            if conn.drive().is_pending() {
                 place += 1;
                 continue;
             }

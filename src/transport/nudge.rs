@@ -24,7 +24,7 @@ impl Nudge {
         self.is_running.store(true, Ordering::SeqCst);
     }
 
-    /// The task sees to the wakes so far, now.
+    /// The task sees to the wakes so far, now; true when there were any.
     pub(super) fn take(&self) -> bool {
         self.is_noted.swap(false, Ordering::SeqCst)
     }
@@ -61,7 +61,7 @@ impl Wake for Nudge {
 }
 
 /// A nudge that also keeps whom it was for: one of several that the task would otherwise have to
-/// look after all.
+/// look after all. Whoever takes the nudge looks at every note before the task rests.
 #[derive(Debug)]
 pub(super) struct Note {
     is_set: AtomicBool,
@@ -70,7 +70,7 @@ pub(super) struct Note {
 
 impl Note {
     /// One that is set: what it stands for was not looked after yet.
-    pub(super) fn set(nudge: Arc<Nudge>) -> Arc<Self> {
+    pub(super) fn new(nudge: Arc<Nudge>) -> Arc<Self> {
         Arc::new(Self { is_set: AtomicBool::new(true), nudge })
     }
 
@@ -139,7 +139,7 @@ mod tests {
     fn a_note_says_whom_the_wake_was_for() {
         let (count, nudge) = (Arc::<Count>::default(), Arc::<Nudge>::default());
         let task = Waker::from(Arc::clone(&count));
-        let [one, other] = [(); 2].map(|()| Note::set(Arc::clone(&nudge)));
+        let [one, other] = [(); 2].map(|()| Note::new(Arc::clone(&nudge)));
         assert!(one.take() && other.take(), "nobody looked after them yet");
 
         nudge.run(&Context::from_waker(&task));

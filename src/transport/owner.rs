@@ -49,6 +49,7 @@ pub(super) enum Dial {
     Dialing(Pin<Box<dyn Future<Output = Result<Fresh, Error>> + Send>>),
 }
 
+/// Ends when the last handle of the pool is gone and what is under way has ended.
 pub(super) struct Owner {
     commands: mpsc::Receiver<Command>,
     /// Set when the last handle is gone, with the time by which this task ends.
@@ -81,7 +82,6 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// Runs until the last handle of the pool is gone and what is under way has ended.
     pub(super) fn new(
         commands: mpsc::Receiver<Command>,
         mut plan: Plan,

@@ -153,7 +153,8 @@ impl Future for Stream {
     }
 }
 
-/// The request's side of a stream. Kept for its reset: dropping it would not close anything.
+/// The request's side of a stream. Kept for its reset, since dropping it would not close anything; and
+/// after the answer until the connection has more to do.
 pub(super) struct Upload {
     stream: SendStream<Body>,
     claim: Arc<Claim>,

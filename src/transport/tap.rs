@@ -58,7 +58,7 @@ pub(super) fn tls_reason_code(error: &openssl::ssl::Error) -> Option<i32> {
     Some(error.ssl_error()?.errors().first()?.reason_code())
 }
 
-/// The byte stream below `h2`, which forgets the cause of an I/O error and the time of a read.
+/// The byte stream below `h2`. It keeps what `h2` forgets: the cause of an I/O error, the time of a read.
 pub(super) struct Tap {
     stream: SslStream<Socket>,
     /// Whether OpenSSL holds nothing that could be read. Only the socket can change that, so OpenSSL is
@@ -84,7 +84,7 @@ impl AsyncRead for Tap {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_drained && self.stream.get_ref().stream.poll_read_ready(cx).is_pending() {
+        if self.is_drained && self.stream.get_ref().tcp.poll_read_ready(cx).is_pending() {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
@@ -103,7 +103,7 @@ impl AsyncRead for Tap {
                 false
             }
             // It may also wait for room to write in, where it owes the peer an answer of its own.
-            Poll::Pending if self.stream.get_ref().stream.poll_write_ready(cx).is_ready() => {
+            Poll::Pending if self.stream.get_ref().is_dry => {
                 self.records().take_all();
                 true
             }
@@ -119,9 +119,9 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // A write may take in what came (TLS 1.2, renegotiation).
-        self.is_drained = false;
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        // A write may take in what came (TLS 1.2, renegotiation).
+        self.is_drained = self.is_drained && self.records().is_none_left();
         if let Poll::Ready(Err(error)) = &result {
             self.seen.note_error(error);
         }
@@ -139,13 +139,16 @@ impl AsyncWrite for Tap {
 
 /// The socket below OpenSSL, which reads ahead and does not say how much it keeps.
 pub(super) struct Socket {
-    stream: TcpStream,
+    tcp: TcpStream,
     records: Records,
+    /// Whether it was last asked for bytes and had none; if it was asked for room to write, and had
+    /// none, that came earlier.
+    is_dry: bool,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, records: Records::default() }
+    pub(super) fn new(tcp: TcpStream) -> Self {
+        Self { tcp, records: Records::default(), is_dry: false }
     }
 }
 
@@ -156,8 +159,9 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let result = Pin::new(&mut self.tcp).poll_read(cx, buffer);
         self.records.add(buffer.filled().get(before..).unwrap_or_default());
+        self.is_dry = result.is_pending();
         result
     }
 }
@@ -168,20 +172,24 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let result = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        self.is_dry = self.is_dry && result.is_ready();
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 
-/// How many whole TLS records OpenSSL may hold: never fewer than it does. Those that carry no data of
-/// the application's it takes in without a word, and they count on until it says that it has none.
+/// How many whole TLS records OpenSSL may hold: never fewer than it does, or what it holds would wait
+/// for the next bytes from the peer. Counted from the connection's first byte; one is taken when the
+/// last of its data was read. Those that carry none OpenSSL takes in without a word, and they count on
+/// until it says that it has nothing, which costs one question more.
 #[derive(Debug, Default)]
 struct Records {
     whole: usize,
