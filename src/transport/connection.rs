@@ -10,6 +10,7 @@
 //! (RFC 8446 §4.4.2.4: the alert arrives after the handshake).
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -141,9 +142,10 @@ async fn tls(
     identity: Option<&Identity>,
     stream: TcpStream,
 ) -> Result<SslStream<Socket>, Trouble> {
-    let ours = |error: openssl::error::ErrorStack| (format!("TLS could not start: {error}"), None);
-    let handshake = trust.handshake(endpoint, identity).map_err(ours)?;
-    let mut stream = SslStream::new(handshake, Socket::new(stream)).map_err(ours)?;
+    let ours = |error: io::Error| (format!("TLS could not start: {error}"), None);
+    let handshake = trust.handshake(endpoint, identity).await.map_err(ours)?;
+    let stream = SslStream::new(handshake, Socket::new(stream));
+    let mut stream = stream.map_err(io::Error::from).map_err(ours)?;
     if let Err(error) = Pin::new(&mut stream).connect().await {
         let alert = tls_reason_code(&error).and_then(certificate_alert);
         let verdict = stream.ssl().verify_result();

@@ -164,6 +164,20 @@ fn message_to_nobody_who_is_there_was_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_list_of_authorities_is_named_and_nothing_is_sent() {
+    let bench = Bench::start();
+    let list = bench.file.beside("list.pem", b"no certificate at all");
+
+    let (code, output, errors) =
+        bench.apple_with(&[&to(TOKEN), "alert=x"], &[("SSL_CERT_FILE", &list)]);
+
+    assert_eq!((code, output.as_str()), (Some(4), ""));
+    let sentence = format!("the system's list of authorities, {list}, is bad: ");
+    assert!(errors.contains(&sentence), "{errors}");
+    assert_eq!(bench.peer.simulator.received().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_before_anything_is_sent_has_its_code() {
     let bench = Bench::start();
     let expired = Authority::new().apple_certificate(TOPIC).valid(-9, -2).build().pem();

@@ -154,7 +154,7 @@ impl Context {
         let endpoint =
             |url: &Url, key| Endpoint::of(url).ok_or_else(|| format!("{key} has no host: {url}"));
         let trust = Trust::new(settings.ca_file.as_deref()).map_err(|error| {
-            let file = settings.ca_file.as_deref().unwrap_or_else(|| "the system".as_ref());
+            let file = settings.ca_file.as_deref().unwrap_or("".as_ref());
             format!(
                 "the certificate authorities of {} could not be read: {error}; \
                  check apns.ca_file",
