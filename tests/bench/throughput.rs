@@ -44,6 +44,11 @@ use std::path::Path;
 use stage::Stage;
 use table::Extent;
 
+/// As in the program, whose transport is measured here on its own as well.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
