@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// A send takes and gives back some hundred pieces of memory, two of 16 KiB among them, and the C
+/// A send takes and gives back some seventy pieces of memory, two of 16 KiB among them, and the C
 /// library's allocator tidies up at each of those.
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
