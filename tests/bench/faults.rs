@@ -3,18 +3,13 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-use pushlet::simulator::script::{Answer, Rule};
-use pushlet::simulator::{Options, Simulator};
-use tokio::runtime::Runtime;
-
 use crate::forward::{Fault, Forwarder, Way};
 use crate::load;
 use crate::measure::{Latency, Sample, median, spread};
 use crate::phase::Pace;
 use crate::process::Worker;
 use crate::rows::{self, Calls};
-use crate::stage::{PAYLOAD_BYTES, Relay, Shape, Stage};
+use crate::stage::{self, PAYLOAD_BYTES, Relay, Shape, Stage};
 
 /// A round trip of 50 ms and the peer's windows of 65,535 bytes: one connection against the pool.
 pub fn rtt(stage: &Stage, pairs: usize) {
@@ -99,8 +94,7 @@ impl Trouble {
 /// The peer of the neighbour.
 enum Peer {
     Forwarded(Forwarder),
-    /// It lives on the runtime beside it.
-    Refusing(Box<(Simulator, Runtime)>),
+    Refusing(stage::Peer),
 }
 
 impl Peer {
@@ -118,20 +112,18 @@ impl Peer {
 
     /// One that relays to come trust as they do the other one.
     fn refusing(stage: &Stage) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let simulator = Simulator::start(Options::default(), runtime.handle()).unwrap();
-        let refusal = Answer::reject(StatusCode::FORBIDDEN, "BadCertificate");
-        simulator.script(Rule::next(refusal).forever());
+        let peer = stage::Peer::start(stage.file("refusing.pem"), stage.cores.load);
+        peer.script(r#"{"answer":"reject","reason":"BadCertificate","times":0}"#);
         let mut trusted = std::fs::File::options();
         let mut trusted = trusted.append(true).open(&stage.peer.ca_file).unwrap();
-        trusted.write_all(simulator.ca_pem()).unwrap();
-        Self::Refusing(Box::new((simulator, runtime)))
+        trusted.write_all(&std::fs::read(&peer.ca_file).unwrap()).unwrap();
+        Self::Refusing(peer)
     }
 
     fn url(&self) -> String {
         match self {
             Self::Forwarded(forwarder) => forwarder.url.clone(),
-            Self::Refusing(peer) => peer.0.apns_url(),
+            Self::Refusing(peer) => peer.url.clone(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -63,12 +64,14 @@ pub struct Stage {
     runs_on: Cell<bool>,
 }
 
-/// A simulator that accepts everything.
+/// A simulator that accepts everything, as long as it is not told otherwise.
 pub struct Peer {
     pub url: String,
     /// Its FCM and its token endpoint, over TLS and HTTP/2 as Google has them.
     pub google_url: String,
     pub ca_file: PathBuf,
+    /// Where it is told what to answer.
+    control: SocketAddr,
     process: Process,
 }
 
@@ -76,7 +79,7 @@ impl Stage {
     pub fn set() -> Self {
         let cores = Cores::find();
         let folder = tempfile::Builder::new().prefix("pushlet-bench-").tempdir().unwrap();
-        let peer = Peer::start(folder.path(), cores.peer);
+        let peer = Peer::start(folder.path().join("ca.pem"), cores.peer);
         write_credentials(folder.path(), &peer);
         std::fs::write(folder.path().join("payload.json"), payload(PAYLOAD_BYTES)).unwrap();
         let uri = |token| format!("{}/3/device/{}\n", peer.url, device_token(token));
@@ -120,8 +123,7 @@ fn write_credentials(folder: &Path, peer: &Peer) {
 }
 
 impl Peer {
-    fn start(folder: &Path, core: Option<usize>) -> Self {
-        let ca_file = folder.join("ca.pem");
+    pub fn start(ca_file: PathBuf, core: Option<usize>) -> Self {
         let mut command = command(pushlet(), core);
         command
             .args(["simulate", "--accept-all", "--apns", "127.0.0.1:0"])
@@ -130,14 +132,32 @@ impl Peer {
             .arg(&ca_file)
             .stdout(Stdio::piped());
         let mut process = Process::start(command);
-        let mut url = None;
-        let (url, google_url) = process.await_line(|line| {
+        let (mut url, mut google_url) = (None, None);
+        let (url, google_url, control) = process.await_line(|line| {
             let value = |key| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"');
             url = url.take().or(value("production_url").map(str::to_owned));
-            // The one of APNs comes first.
-            value("url").and_then(|google_url| Some((url.take()?, google_url.to_owned())))
+            google_url = google_url.take().or(value("url").map(str::to_owned));
+            // This one comes last.
+            let control = value("legacy_url")?.strip_prefix("http://")?.split('/').next()?;
+            Some((url.take()?, google_url.take()?, control.parse().ok()?))
         });
-        Self { url, google_url, ca_file, process }
+        Self { url, google_url, ca_file, control, process }
+    }
+
+    /// Says what it answers from now on: the body of `POST /control/answers`.
+    pub fn script(&self, answer: &str) {
+        let mut socket = TcpStream::connect(self.control).unwrap();
+        write!(
+            socket,
+            "POST /control/answers HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{answer}",
+            self.control,
+            answer.len()
+        )
+        .unwrap();
+        let mut said = String::new();
+        socket.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("HTTP/1.1 204 "), "the peer does not take the answer: {said}");
     }
 
     /// Its port on loopback.
