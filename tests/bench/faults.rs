@@ -59,13 +59,10 @@ pub fn rtt(stage: &Stage, pairs: usize) {
 /// The latency of a healthy application while another one's way to its peer is bad, against that while
 /// both are well, and against that of the healthy one alone.
 pub fn isolation(stage: &Stage, pairs: usize) {
-    stage.running_on(|runs_on| {
-        println!("{}", scheduling(runs_on));
-        isolated(stage, pairs, Trouble::Stalls, true);
-        isolated(stage, pairs, Trouble::Stalls, false);
-        isolated(stage, pairs, Trouble::IsCut, true);
-        isolated(stage, pairs, Trouble::IsRefused, true);
-    });
+    isolated(stage, pairs, Trouble::Stalls, true);
+    isolated(stage, pairs, Trouble::Stalls, false);
+    isolated(stage, pairs, Trouble::IsCut, true);
+    isolated(stage, pairs, Trouble::IsRefused, true);
 }
 
 /// What the neighbour of a healthy application has.
@@ -139,38 +136,30 @@ fn isolated(stage: &Stage, pairs: usize, trouble: Trouble, has_neighbour: bool) 
         };
         (Relay::start(stage, &shape), peer)
     });
-    let (mut ratios, mut same, mut p99) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..pairs {
-        let first = healthy_p99_us(stage, &good.0, has_neighbour);
-        let other = healthy_p99_us(stage, &bad.0, true);
-        let second = healthy_p99_us(stage, &good.0, has_neighbour);
-        ratios.push(other / first);
-        same.push(second / first);
-        p99.push((first, other));
-    }
-    let column = |which: fn(&(f64, f64)) -> f64| median(&p99.iter().map(which).collect::<Vec<_>>());
+    let good = || healthy_latency(stage, &good.0, has_neighbour);
+    let beside_bad = || healthy_latency(stage, &bad.0, true);
+    let pairs: Vec<[Latency; 3]> = (0..pairs).map(|_| [good(), beside_bad(), good()]).collect();
+    let than = if has_neighbour { "when both are well" } else { "alone" };
+    println!("A healthy application beside another, {}, against {than}:", trouble.told());
+    show_ratio("p99", &pairs, |latency| latency.p99_us);
+    show_ratio("p99 of a tenth of a second, median", &pairs, |latency| latency.p99_of_windows_us);
+}
+
+/// The second of each three in the first; the third is as the first.
+fn show_ratio(name: &str, pairs: &[[Latency; 3]], of: fn(&Latency) -> u32) {
+    let ms = |latency: &Latency| f64::from(of(latency)) / 1e3;
+    let all = |value: &dyn Fn(&[Latency; 3]) -> f64| pairs.iter().map(value).collect::<Vec<_>>();
     println!(
-        "p99 of a healthy application beside another, {}: {} × of what it is {}, at most 1.2; \
-         A/A {}; {:.2} ms against {:.2} ms",
-        trouble.told(),
-        spread(&ratios, 2),
-        if has_neighbour { "when both are well" } else { "alone" },
-        spread(&same, 2),
-        column(|(_, other)| *other) / 1e3,
-        column(|(first, _)| *first) / 1e3
+        "{name}: {:.2} ms against {:.2} ms; {} × of {} pairs, at most 1.2; A/A {}",
+        median(&all(&|[_, beside_bad, _]| ms(beside_bad))),
+        median(&all(&|[good, ..]| ms(good))),
+        spread(&all(&|[good, beside_bad, _]| ms(beside_bad) / ms(good)), 2),
+        pairs.len(),
+        spread(&all(&|[good, _, again]| ms(again) / ms(good)), 2),
     );
 }
 
-fn scheduling(runs_on: bool) -> &'static str {
-    if runs_on {
-        "peer and load client run until they wait (SCHED_FIFO)"
-    } else {
-        "chrt is missing or not allowed: latencies are those of the kernel's slices, where peer and load \
-         client share a core"
-    }
-}
-
-fn healthy_p99_us(stage: &Stage, relay: &Relay, has_neighbour: bool) -> f64 {
+fn healthy_latency(stage: &Stage, relay: &Relay, has_neighbour: bool) -> Latency {
     let plan = |first, callers, per_sec| load::Plan {
         address: relay.address,
         callers,
@@ -181,11 +170,7 @@ fn healthy_p99_us(stage: &Stage, relay: &Relay, has_neighbour: bool) -> f64 {
         payload_bytes: PAYLOAD_BYTES,
         pace: Pace { warm_up_secs: 0.5, secs: 4.0, per_sec: Some(per_sec) },
     };
-    let warm = |plan| {
-        let worker = Worker::warm(load::KIND, &plan, stage.cores.load);
-        stage.prepare(&worker);
-        worker
-    };
+    let warm = |plan| Worker::warm(load::KIND, &plan, stage.cores.load);
     let mut neighbour = has_neighbour.then(|| warm(plan(1, 256, 300.0)));
     let mut healthy = warm(plan(0, 64, 2_000.0));
     neighbour.iter_mut().for_each(Worker::go);
@@ -195,7 +180,7 @@ fn healthy_p99_us(stage: &Stage, relay: &Relay, has_neighbour: bool) -> f64 {
     if let Some(other) = neighbour.map(Worker::outcome) {
         assert_eq!(other.broken, 0, "calls of the neighbour stayed without an answer: {other:?}");
     }
-    f64::from(outcome.latency.p99_us)
+    outcome.latency
 }
 
 /// Many more callers than can be served, for a minute.
@@ -233,24 +218,22 @@ pub fn overload(stage: &Stage) {
 
 /// What the relay adds to the latency of a direct client, at half of what it can do.
 pub fn latency(stage: &Stage, pairs: usize) {
-    stage.running_on(|runs_on| added_latency(stage, pairs, runs_on));
-}
-
-fn added_latency(stage: &Stage, pairs: usize, runs_on: bool) {
     const CALLERS: usize = 64;
     let relay = Relay::start(stage, &Shape::plain(stage, 1));
-    let closed = Calls::closed(CALLERS, 1, 2.0);
-    let half = rows::relay(stage, &relay, closed).per_sec / 2.0;
-    let pace = Pace { warm_up_secs: 0.7, secs: 3.0, per_sec: Some(half) };
-    let calls = Calls { pace, ..closed };
+    let closed = Calls::closed(CALLERS, 1, 1.0);
     let latency = |sample: Sample| sample.latency.expect("calls were answered");
+    let mut halves = Vec::new();
     let pairs: Vec<[Latency; 3]> = (0..pairs)
         .map(|_| {
+            // Asked for each pair: what a machine can do changes from one to the next.
+            let half = rows::relay(stage, &relay, closed).per_sec / 2.0;
+            halves.push(half);
+            let pace = Pace { warm_up_secs: 0.7, secs: 3.0, per_sec: Some(half) };
             let direct = || latency(rows::transport(stage, CALLERS, pace));
-            [direct(), latency(rows::relay(stage, &relay, calls)), direct()]
+            [direct(), latency(rows::relay(stage, &relay, Calls { pace, ..closed })), direct()]
         })
         .collect();
-    println!("At {half:.0} messages/s (half load); {}", scheduling(runs_on));
+    println!("At {} messages/s (half load)", spread(&halves, 0));
     show_added("p99", &pairs, |latency| latency.p99_us);
     show_added("p99 of a tenth of a second, median", &pairs, |latency| latency.p99_of_windows_us);
 }

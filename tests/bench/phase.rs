@@ -36,8 +36,8 @@ pub struct Clock {
 
 impl Clock {
     /// Waits until the next call is due, and says when it counts as started; `None` at the end.
-    /// A caller that waited for its turn counts from when it wakes: what waking it costs is not the
-    /// relay's. A caller that is late because its last call took long counts from its turn.
+    /// That is when it was due, however late it starts: what holds up a client that sends itself, and
+    /// with it all that it has to send, counts like what holds up a relay while others send.
     pub async fn turn(&mut self) -> Option<Instant> {
         let now = Instant::now();
         if now >= self.end && self.at_least == 0 {
@@ -50,17 +50,11 @@ impl Clock {
         if due >= self.end {
             return None;
         }
-        if due <= now {
-            return Some(due);
-        }
-        loop {
+        // A tick may be left over from when it was late.
+        while Instant::now() < due {
             self.tick.notified().await;
-            let now = Instant::now();
-            // A tick may be left over from when it was late.
-            if now >= due {
-                return Some(now);
-            }
         }
+        Some(due)
     }
 }
 

@@ -99,24 +99,6 @@ impl Process {
         write(self.child.stdin.take().expect("its standard input is a pipe"));
     }
 
-    /// Lets it run until it waits for something (`SCHED_FIFO`), and no longer in slices of the kernel's,
-    /// which are some milliseconds each where processes share a core. False where that is not allowed.
-    pub fn runs_on(&self) -> bool {
-        self.schedule(["--fifo", "--pid", "10"])
-    }
-
-    /// The usual slices again.
-    pub fn runs_in_slices(&self) {
-        self.schedule(["--other", "--pid", "0"]);
-    }
-
-    fn schedule(&self, policy: [&str; 3]) -> bool {
-        let pid = self.child.id().to_string();
-        let mut chrt = Command::new("chrt");
-        chrt.arg("--all-tasks").args(policy).arg(pid).stdout(Stdio::null()).stderr(Stdio::null());
-        chrt.status().is_ok_and(|status| status.success())
-    }
-
     /// User and system time so far.
     pub fn cpu(&self) -> Duration {
         cpu_of(&self.child.id().to_string(), 11)
@@ -171,7 +153,7 @@ fn status_field(pid: &str, name: &str) -> Option<String> {
 
 /// A load client: this program, run again. It warms up, says so, waits to be told, runs, reports.
 pub struct Worker {
-    process: Process,
+    _process: Process,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
@@ -184,15 +166,10 @@ impl Worker {
         let mut process = Process::start(command);
         let stdin = process.child.stdin.take().expect("its standard input is a pipe");
         let stdout = process.child.stdout.take().expect("its standard output is a pipe");
-        let mut worker = Self { process, stdin, stdout: BufReader::new(stdout) };
+        let mut worker = Self { _process: process, stdin, stdout: BufReader::new(stdout) };
         worker.say(&serde_json::to_string(plan).expect("a plan can be written"));
         assert_eq!(worker.hear(), "warm", "the load client has failed");
         worker
-    }
-
-    /// As [`Process::runs_on`].
-    pub fn runs_on(&self) {
-        self.process.runs_on();
     }
 
     pub fn go(&mut self) {

@@ -56,7 +56,6 @@ impl Calls {
 /// The relay, whole or refusing: what a message costs it while the load client runs.
 pub fn relay(stage: &Stage, relay: &Relay, calls: Calls) -> Sample {
     let mut worker = Worker::warm(load::KIND, &calls.plan(relay), stage.cores.load);
-    stage.prepare(&worker);
     let before = relay.process.cpu();
     worker.go();
     let outcome = worker.outcome();

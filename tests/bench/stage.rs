@@ -12,7 +12,7 @@ use pushlet::simulator::certificates::{Authority, SigningKey, Subject};
 use pushlet::simulator::service_account::ServiceAccount;
 use tempfile::TempDir;
 
-use crate::process::{Cores, Process, Worker, command, pushlet};
+use crate::process::{Cores, Process, command, pushlet};
 
 /// The credential of the load client.
 pub const USERNAME: &str = "backend";
@@ -60,8 +60,6 @@ pub struct Stage {
     pub peer: Peer,
     folder: TempDir,
     made: Cell<usize>,
-    /// Whether peer and load client run until they wait.
-    runs_on: Cell<bool>,
 }
 
 /// A simulator that accepts everything, as long as it is not told otherwise.
@@ -72,7 +70,7 @@ pub struct Peer {
     pub ca_file: PathBuf,
     /// Where it is told what to answer.
     control: SocketAddr,
-    process: Process,
+    _process: Process,
 }
 
 impl Stage {
@@ -85,24 +83,7 @@ impl Stage {
         let uri = |token| format!("{}/3/device/{}\n", peer.url, device_token(token));
         let uris: String = (0..TOKENS).map(uri).collect();
         std::fs::write(folder.path().join("uris.txt"), uris).unwrap();
-        Self { cores, peer, folder, made: Cell::new(0), runs_on: Cell::new(false) }
-    }
-
-    /// Lets the peer and the load clients to come run until they wait, for as long as `work` takes: where
-    /// they share a core, latencies would be those of the kernel's slices. Says whether it could.
-    pub fn running_on<T>(&self, work: impl FnOnce(bool) -> T) -> T {
-        self.runs_on.set(self.peer.process.runs_on());
-        let done = work(self.runs_on.get());
-        self.runs_on.set(false);
-        self.peer.process.runs_in_slices();
-        done
-    }
-
-    /// Lets a load client do as the peer does.
-    pub fn prepare(&self, worker: &Worker) {
-        if self.runs_on.get() {
-            worker.runs_on();
-        }
+        Self { cores, peer, folder, made: Cell::new(0) }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -141,7 +122,7 @@ impl Peer {
             let control = value("legacy_url")?.strip_prefix("http://")?.split('/').next()?;
             Some((url.take()?, google_url.take()?, control.parse().ok()?))
         });
-        Self { url, google_url, ca_file, control, process }
+        Self { url, google_url, ca_file, control, _process: process }
     }
 
     /// Says what it answers from now on: the body of `POST /control/answers`.
