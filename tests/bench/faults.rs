@@ -141,22 +141,7 @@ fn isolated(stage: &Stage, pairs: usize, trouble: Trouble, has_neighbour: bool) 
     let pairs: Vec<[Latency; 3]> = (0..pairs).map(|_| [good(), beside_bad(), good()]).collect();
     let than = if has_neighbour { "when both are well" } else { "alone" };
     println!("A healthy application beside another, {}, against {than}:", trouble.told());
-    show_ratio("p99", &pairs, |latency| latency.p99_us);
-    show_ratio("p99 of a tenth of a second, median", &pairs, |latency| latency.p99_of_windows_us);
-}
-
-/// The second of each three in the first; the third is as the first.
-fn show_ratio(name: &str, pairs: &[[Latency; 3]], of: fn(&Latency) -> u32) {
-    let ms = |latency: &Latency| f64::from(of(latency)) / 1e3;
-    let all = |value: &dyn Fn(&[Latency; 3]) -> f64| pairs.iter().map(value).collect::<Vec<_>>();
-    println!(
-        "{name}: {:.2} ms against {:.2} ms; {} × of {} pairs, at most 1.2; A/A {}",
-        median(&all(&|[_, beside_bad, _]| ms(beside_bad))),
-        median(&all(&|[good, ..]| ms(good))),
-        spread(&all(&|[good, beside_bad, _]| ms(beside_bad) / ms(good)), 2),
-        pairs.len(),
-        spread(&all(&|[good, _, again]| ms(again) / ms(good)), 2),
-    );
+    show(&pairs, "ratio, at most 1.2", |other, first| other / first);
 }
 
 fn healthy_latency(stage: &Stage, relay: &Relay, has_neighbour: bool) -> Latency {
@@ -233,22 +218,28 @@ pub fn latency(stage: &Stage, pairs: usize) {
             [direct(), latency(rows::relay(stage, &relay, Calls { pace, ..closed })), direct()]
         })
         .collect();
-    println!("At {} messages/s (half load)", spread(&halves, 0));
-    show_added("p99", &pairs, |latency| latency.p99_us);
-    show_added("p99 of a tenth of a second, median", &pairs, |latency| latency.p99_of_windows_us);
+    println!("At {} messages/s (half load), through the relay against direct:", spread(&halves, 0));
+    show(&pairs, "added ms, at most 1", |other, first| other - first);
 }
 
-/// What the second of each three has more than the first, in milliseconds; the third is as the first.
-fn show_added(name: &str, pairs: &[[Latency; 3]], of: fn(&Latency) -> u32) {
-    let ms = |latency: &Latency| f64::from(of(latency)) / 1e3;
-    let all = |value: &dyn Fn(&[Latency; 3]) -> f64| pairs.iter().map(value).collect::<Vec<_>>();
-    println!(
-        "{name}: {:.2} ms through the relay, {:.2} ms direct; added {} ms of {} pairs, at most 1; \
-         A/A {} ms",
-        median(&all(&|[_, relayed, _]| ms(relayed))),
-        median(&all(&|[direct, ..]| ms(direct))),
-        spread(&all(&|[direct, relayed, _]| ms(relayed) - ms(direct)), 2),
-        pairs.len(),
-        spread(&all(&|[direct, _, again]| ms(again) - ms(direct)), 2),
-    );
+/// What the second of each three is to the first, by the p99 in milliseconds; the third is as the first.
+fn show(pairs: &[[Latency; 3]], told: &str, compare: fn(f64, f64) -> f64) {
+    type Figure = fn(&Latency) -> u32;
+    let figures: [(&str, Figure); 2] = [
+        ("p99", |latency| latency.p99_us),
+        ("p99 of a tenth of a second, median", |latency| latency.p99_of_windows_us),
+    ];
+    for (name, of) in figures {
+        let ms = |latency: &Latency| f64::from(of(latency)) / 1e3;
+        let all =
+            |value: &dyn Fn(&[Latency; 3]) -> f64| pairs.iter().map(value).collect::<Vec<_>>();
+        println!(
+            "{name}: {:.2} ms against {:.2} ms; {told}: {} of {} pairs; A/A {}",
+            median(&all(&|[_, other, _]| ms(other))),
+            median(&all(&|[first, ..]| ms(first))),
+            spread(&all(&|[first, other, _]| compare(ms(other), ms(first))), 2),
+            pairs.len(),
+            spread(&all(&|[first, _, again]| compare(ms(again), ms(first))), 2),
+        );
+    }
 }
