@@ -170,8 +170,6 @@ async fn gate(stream: SslStream<Socket>) -> Result<Fresh, Trouble> {
         (describe(error), refusal)
     };
     let (mut send, mut driver) = h2::client::Builder::new()
-        // Each answer names another id: a table of the last fifty would take 8 KiB, and serve nobody.
-        .header_table_size(0)
         .enable_push(false)
         .initial_max_send_streams(1)
         .max_concurrent_reset_streams(1000)

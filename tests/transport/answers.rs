@@ -5,19 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pushlet::transport::Homes;
 use reqwest::multipart::{Form, Part};
-use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
-use super::idle::{pool, request, settings};
 use super::{
     HUNDRED_STREAMS, PATIENCE, Told, assert_all, assert_retried, assert_true, count, eventually,
     filler, meet, number, short, word,
 };
-use crate::support::keys::{Authority, signing_key_p8};
+use crate::support::keys::signing_key_p8;
 use crate::support::relay::TOKEN;
-use crate::support::scripted_peer::{Conn, STREAMS, ScriptedPeer, Tls};
+use crate::support::scripted_peer::{Conn, STREAMS, ScriptedPeer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_out_of_order_find_their_callers() {
@@ -373,37 +370,6 @@ async fn bytes_under_way_are_spread_and_connections_that_are_left_over_are_close
     assert_all(&bench.load(20).await, "ok");
     assert_eq!(peer.record.connections(), before, "the last one was kept");
     bench.relay.stop().await;
-}
-
-/// It is asked to compress against no table of headers (RFC 9113 §6.5.2, RFC 7541 §4.2), and is not
-/// believed to comply.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_keeps_a_table_of_headers_all_the_same_is_understood() {
-    let authority = Authority::new();
-    let peer = ScriptedPeer::start(&Tls::new(&authority), |mut conn| async move {
-        conn.settings(HUNDRED_STREAMS).await;
-        let blocks = [
-            // Status 200, and a header that enters the table.
-            [&[0x88, 0x40, 14][..], b"apns-unique-id", &[5], b"first"].concat(),
-            // Status 200, and the newest of the table.
-            vec![0x88, 0xbe],
-        ];
-        for block in &blocks {
-            let Some(request) = conn.request().await else { return };
-            conn.block(request.stream, block).await;
-        }
-        conn.accept_all().await;
-    })
-    .await;
-    let homes = Homes::new(Handle::current());
-    let (pool, endpoint) = pool(&authority, &peer, settings(), &homes);
-
-    for _ in 0..2 {
-        let answer = pool.send(request(&endpoint)).unwrap().answer().await.unwrap();
-        assert_eq!(answer.headers["apns-unique-id"], "first");
-    }
-    assert_eq!(peer.record.connections(), 1);
-    assert!(peer.record.settings().contains(&(1, 0)), "{:?}", peer.record.settings());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,11 +85,6 @@ impl Answering {
         self.frame(DATA, END_STREAM, stream, body.as_bytes()).await;
     }
 
-    /// An answer that is this block of headers (HPACK) and nothing else.
-    pub async fn block(&self, stream: u32, block: &[u8]) {
-        self.frame(HEADERS, END_STREAM | END_HEADERS, stream, block).await;
-    }
-
     /// The first half of an answer whose other half never comes.
     pub async fn half_answer(&self, stream: u32, status: u16, half_body: &str) {
         self.head(stream, status, &[("content-length", "100")], 0).await;

@@ -43,10 +43,7 @@ impl Reader {
             let mut payload = vec![0; length];
             self.reader.read_exact(&mut payload).await?;
             match kind {
-                SETTINGS if flags & ACK == 0 => {
-                    self.answering.record.set(&payload);
-                    self.answering.frame(SETTINGS, ACK, 0, &[]).await;
-                }
+                SETTINGS if flags & ACK == 0 => self.answering.frame(SETTINGS, ACK, 0, &[]).await,
                 PING if flags & ACK == 0 => {
                     self.answering.record.pings.fetch_add(1, Ordering::SeqCst);
                     if !self.habits.mute.load(Ordering::SeqCst) {

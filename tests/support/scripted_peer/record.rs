@@ -15,7 +15,6 @@ pub struct Record {
     pub(super) connections: AtomicUsize,
     pub(super) open: AtomicUsize,
     pub(super) chain: AtomicUsize,
-    settings: Mutex<Vec<(u16, u32)>>,
 }
 
 impl Record {
@@ -62,19 +61,6 @@ impl Record {
     /// How many certificates the relay sent beside its own, at most.
     pub fn chain(&self) -> usize {
         self.chain.load(Ordering::SeqCst)
-    }
-
-    /// What the relay's SETTINGS said last, with the numbers of RFC 9113 §6.5.2.
-    pub fn settings(&self) -> Vec<(u16, u32)> {
-        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set(&self, payload: &[u8]) {
-        let pairs = payload.chunks_exact(6).map(|pair| {
-            let value = u32::from_be_bytes([pair[2], pair[3], pair[4], pair[5]]);
-            (u16::from_be_bytes([pair[0], pair[1]]), value)
-        });
-        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = pairs.collect();
     }
 
     /// How many of them have not ended.
